@@ -1,0 +1,2 @@
+//! Administration of a pair.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The daemon of one head.
+fn main() {}

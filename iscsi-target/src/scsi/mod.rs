@@ -1,0 +1,91 @@
+//! SCSI as a logical unit sees it: commands in, answers out. Knows no transport, no disk and no clock.
+
+use sas_backend::buffer::Payload;
+
+/// An I_T nexus: one initiator port logged in to one target port. Never used twice while the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NexusId(pub u64);
+
+/// Who is at the other end of a nexus: what a TransportID names (SPC-4 7.6.4.6).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InitiatorPort {
+    /// The iSCSI name.
+    pub name: String,
+    /// The initiator session id (RFC 7143 11.12.5).
+    pub isid: [u8; 6],
+}
+
+/// How a command may be ordered among others (SAM-5 8.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TaskAttribute {
+    /// May be reordered with other simple commands.
+    #[default]
+    Simple,
+    /// After everything received before it, before everything received after it.
+    Ordered,
+    /// Before everything that has not started.
+    HeadOfQueue,
+    /// Auto contingent allegiance; not supported.
+    Aca,
+}
+
+/// One command with all of its Data-Out.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Where it came from.
+    pub nexus: NexusId,
+    /// As sent; 16 bytes, or more with the additional CDB of an extended command.
+    pub cdb: Vec<u8>,
+    /// Ordering.
+    pub attribute: TaskAttribute,
+    /// What the initiator sent; `None` when it sent nothing.
+    pub data_out: Option<Payload>,
+    /// Bytes of Data-In that the initiator has room for.
+    pub data_in_max: u32,
+}
+
+/// Data for the initiator.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum DataIn {
+    /// No data.
+    #[default]
+    None,
+    /// Parameter data made by us.
+    Parameters(Vec<u8>),
+    /// Blocks, in order.
+    Blocks(Vec<Payload>),
+}
+
+/// The status byte (SAM-5 5.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Status {
+    /// Done.
+    Good = 0x00,
+    /// Sense data says what happened.
+    CheckCondition = 0x02,
+    /// COMPARE AND WRITE and the like: the condition is met.
+    ConditionMet = 0x04,
+    /// Try again later.
+    Busy = 0x08,
+    /// Another nexus has reserved the unit.
+    ReservationConflict = 0x18,
+    /// No room for another command.
+    TaskSetFull = 0x28,
+    /// Ended by a task management function (only with TAS).
+    TaskAborted = 0x40,
+}
+
+/// What goes back to the initiator. Residual counts are the transport's: it compares `data_in` with what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// SAM status.
+    pub status: Status,
+    /// Fixed or descriptor format sense bytes; empty unless `status` is CHECK CONDITION.
+    pub sense: Vec<u8>,
+    /// Data-In.
+    pub data_in: DataIn,
+    /// Data-Out bytes that the command asked for by its own length fields, for the residual count; `None` when the
+    /// command takes exactly what was sent.
+    pub data_out_wanted: Option<u64>,
+}

@@ -1,0 +1,96 @@
+//! One trait for the I/O of a disk path: submit an operation, later collect its completion. Nothing here blocks.
+
+use std::os::fd::BorrowedFd;
+
+use crate::buffer::{BufferMut, Payload};
+
+/// What the caller uses to recognise a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// One operation; offsets and lengths are bytes and multiples of [`Geometry::block_bytes`].
+#[derive(Debug)]
+pub enum DiskOp {
+    /// Fill `into` from `offset` on.
+    Read {
+        /// First byte on the disk.
+        offset: u64,
+        /// Where the bytes go; its length says how many.
+        into: BufferMut,
+    },
+    /// Write `data`, one piece after the other, from `offset` on.
+    Write {
+        /// First byte on the disk.
+        offset: u64,
+        /// The pieces, in disk order.
+        data: Vec<Payload>,
+    },
+    /// Everything completed before is on stable storage when this completes.
+    Flush,
+    /// The contents of the range no longer matter; it reads as zeroes or as before.
+    Discard {
+        /// First byte on the disk.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// The range reads as zeroes afterwards.
+    WriteZeroes {
+        /// First byte on the disk.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+}
+
+/// The end of one operation.
+#[derive(Debug)]
+pub struct Completion {
+    /// As given to [`Disk::submit`].
+    pub token: Token,
+    /// For a read: its buffer, filled. For anything else: nothing.
+    pub result: Result<Option<BufferMut>, DiskError>,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiskError {
+    /// The disk refused it because this head's registration is gone (RESERVATION CONFLICT): the head is fenced.
+    #[error("reservation conflict: this head's registration on the disk is gone")]
+    Fenced,
+    /// The disk has no room left (a thin disk or the file system under a file).
+    #[error("no space left on the disk")]
+    NoSpace,
+    /// The blocks cannot be read or written.
+    #[error("medium error")]
+    Medium,
+    /// This path to the disk does not work; the blocks themselves may be fine.
+    #[error("the path to the disk failed: {0}")]
+    Path(String),
+}
+
+/// What the disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bytes of the smallest unit that can be written: 512 or 4096.
+    pub block_bytes: u32,
+    /// Whole size in bytes, our reserved region included.
+    pub size_bytes: u64,
+    /// Whether a completed write may still be lost with the disk's power until a flush.
+    pub volatile_cache: bool,
+}
+
+/// A path to a disk.
+pub trait Disk {
+    /// What the disk is; constant while it is open.
+    fn geometry(&self) -> Geometry;
+    /// Queue one operation. Its completion comes through [`Disk::take_completions`], success or not.
+    /// Operations may be executed in any order: who needs an order waits for the completion.
+    fn submit(&self, token: Token, op: DiskOp);
+    /// Hand everything queued to the disk (submissions may be batched until this is called).
+    fn kick(&self);
+    /// Move the completions that are ready to the end of `out`.
+    fn take_completions(&self, out: &mut Vec<Completion>);
+    /// Readable while completions wait; reading or polling it is the caller's business, clearing it is ours.
+    fn completion_event(&self) -> BorrowedFd<'_>;
+}
