@@ -1,1 +1,17 @@
-//! What makes two heads one.
+//! What makes two heads one: why an acknowledged write outlives either of them.
+//!
+//! Read in the order in which a WRITE travels:
+//!
+//! * [`block`]: extents, and what the cores ask of a payload.
+//! * [`cache`]: what is dirty in RAM, which version of it, what to write to the disk next, and how much may wait.
+//! * [`message`]: what the heads tell each other about one logical unit; [`wire`]: the same as bytes.
+//! * [`head`]: the failover state machine of one logical unit on one head: roles, claims, lease, join, handover.
+//!
+//! Everything here is pure: `(now, event) -> actions`. Sockets, disks, clocks and random numbers belong to the daemon.
+
+pub mod block;
+pub mod cache;
+pub mod head;
+pub mod message;
+
+pub use block::{Data, Extent, Millis};

@@ -5,3 +5,5 @@
 
 pub mod buffer;
 pub mod disk;
+pub mod superblock;
+pub use superblock::{Epoch, HeadId, Incarnation};

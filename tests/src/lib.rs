@@ -1,1 +1,6 @@
 //! Everything that proves the rest.
+//!
+//! * [`world`]: both heads of one logical unit, a disk, a link, clients and faults on a virtual clock; one seed decides
+//!   everything.
+
+pub mod world;

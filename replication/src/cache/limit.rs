@@ -1,0 +1,100 @@
+//! How much may be dirty: what the disk can take in the time that a drain may last.
+//!
+//! This is the only place that decides it. A log area on the disk would later replace "what a drain can take" by "what
+//! the log has room for".
+
+use crate::block::Millis;
+
+/// Until a rate has been measured: what even a slow disk does.
+const FIRST_GUESS_BLOCKS_PER_S: u64 = 64 << 11;
+/// Never less than this many blocks, so that one large write always fits.
+const LEAST_BLOCKS: u64 = 64 << 11;
+/// A measurement is taken over at least this long.
+const SAMPLE_MS: u64 = 100;
+
+/// The limit on dirty blocks, following the destage rate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DirtyLimit {
+    max_drain_ms: u64,
+    most_blocks: u64,
+    rate_blocks_per_s: u64,
+    busy_since: Option<Millis>,
+    sampled_blocks: u64,
+}
+
+impl DirtyLimit {
+    /// `max_drain_ms`: how long destaging everything may take; `most_blocks`: the configured bound on memory.
+    #[must_use]
+    pub fn new(max_drain_ms: u64, most_blocks: u64) -> Self {
+        Self {
+            max_drain_ms,
+            most_blocks: most_blocks.max(LEAST_BLOCKS),
+            rate_blocks_per_s: FIRST_GUESS_BLOCKS_PER_S,
+            busy_since: None,
+            sampled_blocks: 0,
+        }
+    }
+
+    /// Blocks that may be dirty.
+    #[must_use]
+    pub fn blocks(&self) -> u64 {
+        (self.rate_blocks_per_s.saturating_mul(self.max_drain_ms) / 1000).clamp(LEAST_BLOCKS, self.most_blocks)
+    }
+
+    /// The disk was given work while it had none.
+    pub fn on_busy(&mut self, now: Millis) {
+        self.busy_since.get_or_insert(now);
+    }
+
+    /// The disk has written `blocks`; `idle`: it has nothing left to do.
+    pub fn on_written(&mut self, now: Millis, blocks: u64, idle: bool) {
+        self.sampled_blocks += blocks;
+        let Some(since) = self.busy_since else { return };
+        let took_ms = now.since(since);
+        if took_ms >= SAMPLE_MS {
+            let measured = self.sampled_blocks.saturating_mul(1000) / took_ms;
+            // Slower counts at once, faster only by and by: a limit that is too low costs speed, one that is too
+            // high costs the promise about the drain.
+            self.rate_blocks_per_s = if measured < self.rate_blocks_per_s {
+                measured.max(1)
+            } else {
+                self.rate_blocks_per_s + (measured - self.rate_blocks_per_s) / 4
+            };
+            self.sampled_blocks = 0;
+            self.busy_since = Some(now);
+        }
+        if idle {
+            self.busy_since = None;
+            self.sampled_blocks = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_measured_rate_within_its_bounds() {
+        let mut limit = DirtyLimit::new(1000, 1 << 22);
+        limit.on_busy(Millis(0));
+        for second in 1..40 {
+            limit.on_written(Millis(second * 1000), 1 << 20, false);
+        }
+        let fast = limit.blocks();
+        assert!(fast > 900_000, "{fast}");
+        limit.on_written(Millis(50_000), 1000, true);
+        assert_eq!(limit.blocks(), LEAST_BLOCKS, "a disk that became slow lowers the limit at once");
+    }
+
+    #[test]
+    fn an_idle_disk_says_nothing_about_its_rate() {
+        let mut limit = DirtyLimit::new(1000, 1 << 22);
+        let before = limit.blocks();
+        limit.on_busy(Millis(0));
+        limit.on_written(Millis(10), 8, true);
+        limit.on_busy(Millis(100_000));
+        limit.on_written(Millis(100_010), 8, true);
+        assert_eq!(limit.blocks(), before);
+    }
+}

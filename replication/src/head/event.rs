@@ -1,0 +1,284 @@
+//! What goes into a [`super::Head`] and what comes out.
+
+use sas_backend::{Epoch, HeadId, Incarnation};
+
+use super::claim::Ownership;
+use crate::block::{Extent, Millis};
+use crate::message::{Message, Mode};
+
+/// What a head is told once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// Which head this is.
+    pub me: HeadId,
+    /// This process.
+    pub incarnation: Incarnation,
+    /// Whether there is another head at all.
+    pub paired: bool,
+    /// Which head takes over when both could.
+    pub preferred: HeadId,
+    /// L: how long a heartbeat or a grant allows the owner to serve.
+    pub lease_ms: u64,
+    /// T: how long the owner's heartbeat must stand still before the standby takes over.
+    pub takeover_ms: u64,
+    /// How long a drain may take; bounds what may be dirty.
+    pub max_drain_ms: u64,
+    /// The most blocks that may be dirty, whatever the disk can take.
+    pub max_dirty_blocks: u64,
+    /// The largest disk write that destaging makes.
+    pub max_run_blocks: u64,
+}
+
+/// Names a request of a client until it is completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+/// Names a disk operation until it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IoId(pub u64);
+
+/// Names an order until it is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderId(pub u64);
+
+/// What a client wants of the blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Operation<D> {
+    /// The contents of an extent.
+    Read(Extent),
+    /// New contents.
+    Write {
+        /// Where.
+        extent: Extent,
+        /// What.
+        data: D,
+        /// Force unit access: not acknowledged from a volatile disk cache.
+        fua: bool,
+    },
+    /// Everything acknowledged so far survives (SYNCHRONIZE CACHE).
+    Flush,
+}
+
+/// An operation with its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Request<D> {
+    /// The name under which it is completed.
+    pub op: OpId,
+    /// What to do.
+    pub operation: Operation<D>,
+}
+
+/// What an operator, or a client by SET TARGET PORT GROUPS, wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// This head shall be the owner.
+    Own(HeadId),
+    /// Go on without the acknowledged data that both heads have lost.
+    AcceptLoss,
+}
+
+/// Why a step with the superblock or the reservations failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum StorageError {
+    /// This head's registration is gone.
+    #[error("this head's registration on the disk is gone")]
+    Fenced,
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why a disk operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IoError {
+    /// This head's registration is gone.
+    Fenced,
+    /// These blocks cannot be read or written.
+    Medium,
+    /// A thin disk is full.
+    NoSpace,
+    /// The path to the disk does not work.
+    Path,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event<D> {
+    /// The process has started; the disk is open.
+    Start,
+    /// Some time has passed; at least every quarter of the lease.
+    Tick,
+    /// A client wants something.
+    Request(Request<D>),
+    /// A client no longer wants something. It is forgotten if it has not begun (and then never completed); otherwise it
+    /// is completed as ever.
+    Cancel(OpId),
+    /// The other head says something.
+    Message(Message<D>),
+    /// The link for this unit is up.
+    LinkUp {
+        /// The other head's process.
+        peer: Incarnation,
+    },
+    /// The link for this unit is down.
+    LinkDown,
+    /// A disk operation has ended; a read brings its data.
+    Disk {
+        /// Which.
+        id: IoId,
+        /// How.
+        result: Result<Option<D>, IoError>,
+    },
+    /// [`Action::ReadSuperblock`] has ended.
+    SuperblockRead(Result<Ownership, StorageError>),
+    /// [`Action::WriteSuperblock`] has ended.
+    SuperblockWritten(Result<(), StorageError>),
+    /// [`Action::Register`] has ended.
+    Registered(Result<(), StorageError>),
+    /// [`Action::Fence`] has ended. `gone`: it is certain that the other head's process does not live.
+    FenceDone(Result<bool, StorageError>),
+    /// A heartbeat that was begun then is on the disk.
+    Heartbeat {
+        /// When the write was begun.
+        started: Millis,
+    },
+    /// The other head's heartbeat was read.
+    PeerHeartbeat {
+        /// When the read was begun.
+        started: Millis,
+        /// Its process and its count; `None` when there never was one.
+        beat: Option<(Incarnation, u64)>,
+    },
+    /// The disk refused something because this head's registration is gone.
+    Conflict,
+    /// Somebody orders something.
+    Order {
+        /// Under which name it is answered.
+        id: OrderId,
+        /// What.
+        order: Order,
+    },
+    /// The process is to end: hand over, or drain.
+    Shutdown,
+}
+
+/// One operation for the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DiskCommand<D> {
+    /// Bring the contents.
+    Read(Extent),
+    /// Write the pieces one after the other from the first block of the extent on.
+    Write(Extent, Vec<D>),
+    /// Everything written before is durable when this is done.
+    Flush,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome<D> {
+    /// A write or a flush is done, and safe.
+    Done,
+    /// The contents, in order.
+    Data(Vec<D>),
+    /// This head does not serve (any more); nothing has happened.
+    NotServing,
+    /// The disk failed.
+    Failed(IoError),
+}
+
+/// What clients of this head are told about the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// This head serves.
+    Serving,
+    /// The other head serves.
+    Standby,
+    /// That is being decided: hold the commands.
+    Changing,
+    /// Nobody can serve.
+    Unavailable,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action<D> {
+    /// Answer a request.
+    Complete {
+        /// Which.
+        op: OpId,
+        /// How it ended.
+        outcome: Outcome<D>,
+    },
+    /// Give an operation to the disk.
+    Disk {
+        /// Its name.
+        id: IoId,
+        /// The operation.
+        command: DiskCommand<D>,
+    },
+    /// Read the superblock.
+    ReadSuperblock,
+    /// Flush the disk, write the superblock, flush again.
+    WriteSuperblock(Ownership),
+    /// Register with the disk under the key of this head, this process and this epoch, instead of any earlier key.
+    Register {
+        /// The epoch in the key.
+        epoch: Epoch,
+    },
+    /// Register under the key of this epoch, take every other registration off the disk, and check that it is gone.
+    Fence {
+        /// The epoch in the key.
+        epoch: Epoch,
+    },
+    /// Write a heartbeat at least every quarter of the lease.
+    StartHeartbeat {
+        /// The epoch that it names.
+        epoch: Epoch,
+    },
+    /// No more.
+    StopHeartbeat,
+    /// Read the other head's heartbeat at least every quarter of the lease, or stop doing so.
+    WatchPeer(bool),
+    /// Tell the other head.
+    Send(Message<D>),
+    /// Open the link for this unit.
+    OpenLink,
+    /// Close the link for this unit, with everything queued on it in either direction.
+    CloseLink,
+    /// Clients are told this from now on. *Serving* also means: what they sent before is answered unexecuted.
+    SetAccess(Access),
+    /// End every session that uses this unit, without another answer.
+    CloseSessions,
+    /// Answer an order.
+    OrderDone {
+        /// Which.
+        id: OrderId,
+        /// How it ended, in words.
+        result: Result<(), String>,
+    },
+    /// One line for the log: the role changes, and why.
+    Announce(String),
+    /// Nothing more to do; the process may end.
+    Stopped,
+}
+
+/// What the status display shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who serves, as far as this head knows.
+    pub owner: Option<HeadId>,
+    /// The owner's mode, as far as this head knows.
+    pub mode: Option<Mode>,
+    /// What clients of this head are told.
+    pub access: Access,
+    /// The epoch in the superblock.
+    pub epoch: Epoch,
+    /// Blocks in the owner's RAM that the disk does not have for good.
+    pub dirty_blocks: u64,
+    /// Blocks that this head keeps for the owner.
+    pub mirror_blocks: u64,
+    /// Whether the other head is connected.
+    pub link_up: bool,
+    /// Why it is so.
+    pub reason: String,
+}

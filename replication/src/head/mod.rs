@@ -1,0 +1,487 @@
+//! The failover state machine of one logical unit on one head.
+//!
+//! ```text
+//!               +--------------------- conflict ----------------------+
+//!               v                                                     |
+//!   start -> Rejoining --superblock read--> Standby --claim--> TakingOver --lease--> Owner
+//!               ^                           ^   |  ^               |                   |
+//!               |                           |   |  +--void---------+                   |
+//!               +---------- conflict -------|---+                                      |
+//!                                           +------------- handover -------------------+
+//! ```
+//!
+//! One event goes in, the same maintenance steps run after it, and the actions come out; the daemon executes them. The
+//! rules themselves stand where they are applied:
+//!
+//! * [`claim`]: who may take over, and with what.
+//! * [`standby`]: the mirror's side, and when to take over by oneself.
+//! * [`takeover`]: claim, fence, claim again, superblock, lease, serve. Never a disk write before the fence.
+//! * [`owner`]: what may be acknowledged in which mode; join, degrade, drain, hand over.
+//!
+//! A registration that is gone ends every role at once, whatever it was doing (`Rejoining`): the sessions are closed,
+//! the link is dropped with all that is queued on it, and only then does this head register again.
+
+mod claim;
+mod event;
+mod owner;
+mod standby;
+mod takeover;
+
+use std::collections::VecDeque;
+
+use sas_backend::{Epoch, HeadId, Incarnation};
+
+pub use claim::{Claim, Label, Memory, Ownership};
+pub use event::{
+    Access, Action, Config, DiskCommand, Event, IoError, IoId, OpId, Operation, Order, OrderId, Outcome, Request,
+    Status, StorageError,
+};
+
+use crate::block::{Data, Millis};
+use crate::message::{Message, PeerRole, PeerState};
+use owner::Owner;
+use standby::Standby;
+use takeover::Takeover;
+
+/// A failed step with the disk is tried again after this long.
+const RETRY_MS: u64 = 250;
+/// An order that could not be carried out by then is answered with the reason.
+const ORDER_MS: u64 = 8_000;
+
+/// What one head does for one logical unit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Head<D> {
+    core: Core<D>,
+    role: Role<D>,
+}
+
+/// What every role works with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Core<D> {
+    config: Config,
+    now: Millis,
+    /// This head's RAM: a mirror's copy, an owner's dirty data, or nothing.
+    memory: Memory<D>,
+    /// The superblock as last read or durably written by this head.
+    recorded: Option<Ownership>,
+    /// The other head, while the link is up.
+    peer: Option<Peer>,
+    orders: Vec<PendingOrder>,
+    stopping: bool,
+    io_ids: u64,
+    access: Option<Access>,
+    sent_state: Option<PeerState>,
+    /// Why the role is what it is, for the status display.
+    reason: String,
+    actions: VecDeque<Action<D>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Peer {
+    incarnation: Incarnation,
+    state: Option<PeerState>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PendingOrder {
+    id: OrderId,
+    to: HeadId,
+    deadline: Millis,
+    asked_at: Option<Millis>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Role<D> {
+    Rejoining(Rejoin),
+    Standby(Standby),
+    TakingOver(Takeover),
+    Owner(Box<Owner<D>>),
+    Stopped,
+}
+
+/// On the way back from nothing or from a fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Rejoin {
+    Registering,
+    Reading,
+    Waiting { until: Millis },
+}
+
+/// A change of role that a role asks for.
+enum Next<D> {
+    Rejoin { why: String },
+    Standby { why: String },
+    TakeOver { takeover: Takeover, why: String },
+    Own { owner: Box<Owner<D>>, why: String },
+    Stop,
+}
+
+impl<D: Data> Head<D> {
+    /// A head that has not looked at anything yet; it begins with [`Event::Start`].
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let core = Core {
+            config,
+            now: Millis(0),
+            memory: Memory::default(),
+            recorded: None,
+            peer: None,
+            orders: Vec::new(),
+            stopping: false,
+            io_ids: 0,
+            access: None,
+            sent_state: None,
+            reason: "starting".to_owned(),
+            actions: VecDeque::new(),
+        };
+        Self { core, role: Role::Rejoining(Rejoin::Waiting { until: Millis(0) }) }
+    }
+
+    /// Take in one event; then [`Head::poll_action`] until it has nothing more.
+    pub fn handle(&mut self, now: Millis, event: Event<D>) {
+        self.core.now = now;
+        let next = match event {
+            Event::Start => Some(Next::Rejoin { why: "the process has started".to_owned() }),
+            Event::Conflict => self.on_conflict(),
+            Event::LinkUp { peer } => {
+                self.core.peer = Some(Peer { incarnation: peer, state: None });
+                self.core.sent_state = None;
+                self.on_link_up()
+            }
+            Event::LinkDown => {
+                let was_up = self.core.peer.take().is_some();
+                if was_up { self.on_link_down() } else { None }
+            }
+            Event::Message(message) => self.on_message(message),
+            Event::Order { id, order } => self.on_order(id, order),
+            Event::Shutdown => {
+                self.core.stopping = true;
+                None
+            }
+            event => self.on_role_event(event),
+        };
+        self.apply(next);
+        self.maintain();
+    }
+
+    /// The next thing to execute, in this order.
+    pub fn poll_action(&mut self) -> Option<Action<D>> {
+        self.core.actions.pop_front()
+    }
+
+    /// For the status display.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let core = &self.core;
+        let mode = match (&self.role, core.access) {
+            (Role::Owner(owner), _) => Some(owner.mode(core)),
+            (_, Some(Access::Unavailable)) => None,
+            _ => match core.peer.and_then(|peer| peer.state).map(|state| state.role) {
+                Some(PeerRole::Owner(mode)) => Some(mode),
+                _ => None,
+            },
+        };
+        Status {
+            owner: match &self.role {
+                Role::Owner(_) => Some(core.config.me),
+                _ => core.peer_owner().then(|| core.config.me.other()),
+            },
+            mode,
+            access: core.access.unwrap_or(Access::Changing),
+            epoch: core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch),
+            dirty_blocks: match &self.role {
+                Role::Owner(_) => core.memory.map.blocks(),
+                _ => core.peer.and_then(|peer| peer.state).map_or(0, |state| state.dirty_blocks),
+            },
+            mirror_blocks: match &self.role {
+                Role::Owner(_) => 0,
+                _ => core.memory.map.blocks(),
+            },
+            link_up: core.peer.is_some(),
+            reason: core.reason.clone(),
+        }
+    }
+
+    fn on_conflict(&mut self) -> Option<Next<D>> {
+        match self.role {
+            // It is on its way to register; the conflict tells of what came before.
+            Role::Rejoining(_) | Role::Stopped => None,
+            _ => Some(Next::Rejoin { why: "fenced: this head's registration on the disk is gone".to_owned() }),
+        }
+    }
+
+    fn on_link_up(&mut self) -> Option<Next<D>> {
+        match &mut self.role {
+            Role::Standby(standby) => {
+                standby.on_link_up(&mut self.core);
+                None
+            }
+            Role::TakingOver(takeover) => takeover.on_link_up(),
+            Role::Owner(_) | Role::Rejoining(_) | Role::Stopped => None,
+        }
+    }
+
+    fn on_link_down(&mut self) -> Option<Next<D>> {
+        match &mut self.role {
+            Role::Standby(standby) => standby.on_link_down(&mut self.core),
+            Role::Owner(owner) => owner.on_link_down(&mut self.core),
+            Role::TakingOver(_) | Role::Rejoining(_) | Role::Stopped => {}
+        }
+        None
+    }
+
+    fn on_message(&mut self, message: Message<D>) -> Option<Next<D>> {
+        let core = &mut self.core;
+        // The link layer drops what belongs to a closed link; this is for the model, which can deliver anything.
+        let peer = core.peer.as_mut()?;
+        if let Message::State(state) = message {
+            peer.state = Some(state);
+        }
+        match &mut self.role {
+            Role::Standby(standby) => standby.handle_message(core, message),
+            Role::Owner(owner) => {
+                owner.handle_message(core, message);
+                None
+            }
+            Role::TakingOver(_) | Role::Rejoining(_) | Role::Stopped => None,
+        }
+    }
+
+    fn on_order(&mut self, id: OrderId, order: Order) -> Option<Next<D>> {
+        let core = &mut self.core;
+        match order {
+            Order::Own(to) => {
+                core.orders.push(PendingOrder { id, to, deadline: core.now.after(ORDER_MS), asked_at: None });
+                None
+            }
+            Order::AcceptLoss => {
+                let result = match &self.role {
+                    Role::Standby(_) if core.access == Some(Access::Unavailable) => Ok(()),
+                    _ => Err(format!("nothing to accept: {}", core.reason)),
+                };
+                let accepted = result.is_ok();
+                core.actions.push_back(Action::OrderDone { id, result });
+                accepted.then(|| Next::TakeOver {
+                    takeover: Takeover::accepting_loss(core),
+                    why: "an operator accepted the loss".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn on_role_event(&mut self, event: Event<D>) -> Option<Next<D>> {
+        let core = &mut self.core;
+        match &mut self.role {
+            Role::Rejoining(step) => step.handle(core, event),
+            Role::Standby(standby) => standby.handle(core, event),
+            Role::TakingOver(takeover) => takeover.handle(core, event),
+            Role::Owner(owner) => owner.handle(core, event),
+            Role::Stopped => core.refuse(event),
+        }
+    }
+
+    fn apply(&mut self, next: Option<Next<D>>) {
+        let Some(next) = next else { return };
+        assert!(self.may_become(&next), "no such change of role from {:?}", self.role_name());
+        let core = &mut self.core;
+        let was_owner = matches!(self.role, Role::Owner(_));
+        if let Role::Owner(owner) = &mut self.role {
+            owner.leave(core);
+        }
+        match next {
+            Next::Rejoin { why } => {
+                core.announce(why);
+                core.actions.push_back(Action::StopHeartbeat);
+                core.actions.push_back(Action::WatchPeer(false));
+                if was_owner {
+                    core.actions.push_back(Action::CloseSessions);
+                }
+                core.actions.push_back(Action::CloseLink);
+                core.peer = None;
+                let epoch = core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch);
+                core.actions.push_back(Action::Register { epoch });
+                self.role = Role::Rejoining(Rejoin::Registering);
+            }
+            Next::Standby { why } => {
+                core.announce(why);
+                let from_rejoin = matches!(self.role, Role::Rejoining(_));
+                self.role = Role::Standby(Standby::new(core, from_rejoin));
+            }
+            Next::TakeOver { takeover, why } => {
+                core.announce(why);
+                self.role = Role::TakingOver(takeover);
+                core.actions.push_back(Action::ReadSuperblock);
+            }
+            Next::Own { owner, why } => {
+                core.announce(why);
+                self.role = Role::Owner(owner);
+            }
+            Next::Stop => {
+                core.announce("stopped".to_owned());
+                core.actions.push_back(Action::StopHeartbeat);
+                core.actions.push_back(Action::WatchPeer(false));
+                core.actions.push_back(Action::CloseLink);
+                core.actions.push_back(Action::Stopped);
+                self.role = Role::Stopped;
+            }
+        }
+    }
+
+    /// The whitelist of the diagram above.
+    fn may_become(&self, next: &Next<D>) -> bool {
+        match (&self.role, next) {
+            (Role::Stopped, _) => false,
+            (_, Next::Stop | Next::Rejoin { .. })
+            | (Role::Rejoining(_) | Role::TakingOver(_) | Role::Owner(_), Next::Standby { .. })
+            | (Role::Standby(_), Next::TakeOver { .. })
+            | (Role::TakingOver(_), Next::Own { .. }) => true,
+            (_, Next::Standby { .. } | Next::TakeOver { .. } | Next::Own { .. }) => false,
+        }
+    }
+
+    fn role_name(&self) -> &'static str {
+        match self.role {
+            Role::Rejoining(_) => "rejoining",
+            Role::Standby(_) => "standby",
+            Role::TakingOver(_) => "taking over",
+            Role::Owner(_) => "owner",
+            Role::Stopped => "stopped",
+        }
+    }
+
+    /// The same steps after every event: let the role go on, answer orders, tell the world.
+    fn maintain(&mut self) {
+        loop {
+            let done = self.core.actions.len();
+            let next = match &mut self.role {
+                Role::Standby(standby) => standby.maintain(&mut self.core),
+                Role::Owner(owner) => owner.maintain(&mut self.core),
+                Role::Rejoining(_) if self.core.stopping => Some(Next::Stop),
+                Role::Rejoining(_) | Role::TakingOver(_) | Role::Stopped => None,
+            };
+            let changed = next.is_some();
+            self.apply(next);
+            self.settle_orders();
+            self.tell();
+            if !changed && self.core.actions.len() == done {
+                return;
+            }
+        }
+    }
+
+    fn settle_orders(&mut self) {
+        let core = &mut self.core;
+        if core.orders.is_empty() {
+            return;
+        }
+        let owner = match &self.role {
+            Role::Owner(owner) if owner.serves() => Some(core.config.me),
+            _ => core.peer_owner().then(|| core.config.me.other()),
+        };
+        let (now, reason) = (core.now, &core.reason);
+        let actions = &mut core.actions;
+        core.orders.retain(|order| {
+            let result = if owner == Some(order.to) {
+                Ok(())
+            } else if now >= order.deadline {
+                Err(format!("head {} did not become the owner in time: {reason}", order.to))
+            } else {
+                return true;
+            };
+            actions.push_back(Action::OrderDone { id: order.id, result });
+            false
+        });
+    }
+
+    fn tell(&mut self) {
+        let core = &mut self.core;
+        let access = match &self.role {
+            Role::Rejoining(_) | Role::TakingOver(_) => Access::Changing,
+            Role::Standby(standby) => standby.access(core),
+            Role::Owner(owner) => owner.access(),
+            Role::Stopped => Access::Standby,
+        };
+        if core.access != Some(access) {
+            core.access = Some(access);
+            core.actions.push_back(Action::SetAccess(access));
+        }
+        let role = match &self.role {
+            Role::Rejoining(_) => PeerRole::Starting,
+            Role::Standby(standby) => standby.peer_role(core),
+            Role::TakingOver(_) => PeerRole::Changing,
+            Role::Owner(owner) => PeerRole::Owner(owner.mode(core)),
+            Role::Stopped => return,
+        };
+        let state = PeerState {
+            role,
+            epoch: core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch),
+            dirty_blocks: if matches!(role, PeerRole::Owner(_)) { core.memory.map.blocks() } else { 0 },
+        };
+        let news = core.sent_state.is_none_or(|sent| (sent.role, sent.epoch) != (state.role, state.epoch));
+        if core.peer.is_some() && news {
+            core.sent_state = Some(state);
+            core.actions.push_back(Action::Send(Message::State(state)));
+        }
+    }
+}
+
+impl Rejoin {
+    fn handle<D: Data>(&mut self, core: &mut Core<D>, event: Event<D>) -> Option<Next<D>> {
+        match (*self, event) {
+            (Self::Registering, Event::Registered(Ok(()))) => {
+                *self = Self::Reading;
+                core.actions.push_back(Action::ReadSuperblock);
+            }
+            (Self::Reading, Event::SuperblockRead(Ok(ownership))) => {
+                core.memory.settle(&ownership);
+                core.recorded = Some(ownership);
+                return Some(Next::Standby { why: "registered with the disk".to_owned() });
+            }
+            (Self::Registering, Event::Registered(Err(error))) | (Self::Reading, Event::SuperblockRead(Err(error))) => {
+                core.reason = format!("the disk cannot be used: {error}");
+                *self = Self::Waiting { until: core.now.after(RETRY_MS) };
+            }
+            (Self::Waiting { until }, Event::Tick) if core.now >= until => {
+                let epoch = core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch);
+                core.actions.push_back(Action::Register { epoch });
+                *self = Self::Registering;
+            }
+            (_, event) => return core.refuse(event),
+        }
+        None
+    }
+}
+
+impl<D: Data> Core<D> {
+    fn announce(&mut self, why: String) {
+        self.reason.clone_from(&why);
+        self.actions.push_back(Action::Announce(why));
+    }
+
+    fn send(&mut self, message: Message<D>) {
+        if self.peer.is_some() {
+            self.actions.push_back(Action::Send(message));
+        }
+    }
+
+    fn next_io(&mut self) -> IoId {
+        self.io_ids += 1;
+        IoId(self.io_ids)
+    }
+
+    fn peer_owner(&self) -> bool {
+        matches!(self.peer.and_then(|peer| peer.state), Some(PeerState { role: PeerRole::Owner(_), .. }))
+    }
+
+    /// An event that the present role has no use for. A request is sent back: whoever holds it asks again when the
+    /// access state has changed. Everything else is an answer to a question that is no longer asked.
+    fn refuse(&mut self, event: Event<D>) -> Option<Next<D>> {
+        if let Event::Request(request) = event {
+            self.actions.push_back(Action::Complete { op: request.op, outcome: Outcome::NotServing });
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

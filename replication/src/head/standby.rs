@@ -1,0 +1,297 @@
+//! Not the owner: keeping the owner's copy, and watching for the moment to take over.
+
+use sas_backend::Incarnation;
+
+use super::claim::{Claim, Label};
+use super::event::{Access, Action, Event, StorageError};
+use super::takeover::Takeover;
+use super::{Core, Memory, Next, RETRY_MS};
+use crate::block::{Data, Millis};
+use crate::message::{Message, PeerRole, PeerState, Tag};
+
+/// How long a handover that this head began may take before both heads are mere standbys again.
+const HANDOVER_MS: u64 = 1_000;
+
+/// How long a connected head may be starting before the other one goes on without it.
+const STARTING_MS: u64 = 2_000;
+
+/// What a standby remembers beside its RAM.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Standby {
+    /// Whether the superblock was read since this role began or the link last changed.
+    fresh: bool,
+    reading: bool,
+    read_after: Millis,
+    watch: Watch,
+    /// The invitation that waits for the registration.
+    accepting: Option<Tag>,
+    confirm: Option<(Tag, u64)>,
+    handover_until: Millis,
+    /// When the link came up or this role began.
+    met: Millis,
+}
+
+/// What the disk shows of the other head's heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Watch {
+    beat: Option<(Incarnation, u64)>,
+    seen: bool,
+    /// Since when it has not moved.
+    still_since: Millis,
+    /// When it was last seen moving.
+    moved: Option<Millis>,
+    /// It has not moved for T.
+    silent: bool,
+}
+
+impl Standby {
+    pub(super) fn new<D: Data>(core: &mut Core<D>, open_link: bool) -> Self {
+        if open_link {
+            core.actions.push_back(Action::OpenLink);
+        }
+        core.actions.push_back(Action::WatchPeer(core.config.paired && core.peer.is_none()));
+        let handing_over = matches!(core.memory.label, Label::Either(..)) && core.peer.is_some();
+        Self {
+            fresh: open_link && core.recorded.is_some(),
+            reading: false,
+            read_after: core.now.after(RETRY_MS),
+            watch: Watch::new(core.now),
+            accepting: None,
+            confirm: None,
+            handover_until: if handing_over { core.now.after(HANDOVER_MS) } else { core.now },
+            met: core.now,
+        }
+    }
+
+    pub(super) fn on_link_up<D: Data>(&mut self, core: &mut Core<D>) {
+        core.actions.push_back(Action::WatchPeer(false));
+        self.fresh = false;
+        self.met = core.now;
+    }
+
+    pub(super) fn on_link_down<D: Data>(&mut self, core: &mut Core<D>) {
+        core.actions.push_back(Action::WatchPeer(core.config.paired));
+        self.watch = Watch::new(core.now);
+        self.fresh = false;
+        self.accepting = None;
+        self.confirm = None;
+        self.handover_until = core.now;
+    }
+
+    pub(super) fn handle<D: Data>(&mut self, core: &mut Core<D>, event: Event<D>) -> Option<Next<D>> {
+        match event {
+            Event::SuperblockRead(result) => {
+                self.reading = false;
+                self.read_after = core.now.after(RETRY_MS);
+                match result {
+                    Ok(found) => {
+                        core.memory.settle(&found);
+                        core.recorded = Some(found);
+                        self.fresh = true;
+                    }
+                    Err(StorageError::Fenced) => {
+                        return Some(Next::Rejoin { why: "fenced: the disk does not let this head read".to_owned() });
+                    }
+                    Err(StorageError::Failed(why)) => core.reason = format!("the superblock cannot be read: {why}"),
+                }
+            }
+            Event::Registered(result) => match (result, self.accepting.take()) {
+                (Ok(()), Some(tag)) => core.send(Message::Accepted(tag)),
+                (Err(error), Some(_)) => {
+                    return Some(Next::Rejoin { why: format!("cannot register with the disk: {error}") });
+                }
+                (_, None) => {}
+            },
+            Event::PeerHeartbeat { started, beat } => self.watch.on_beat(core, started, beat),
+            event => return core.refuse(event),
+        }
+        None
+    }
+
+    pub(super) fn handle_message<D: Data>(&mut self, core: &mut Core<D>, message: Message<D>) -> Option<Next<D>> {
+        match message {
+            Message::Invite(tag) => {
+                core.memory = Memory { label: Label::Mirror(tag), ..Memory::default() };
+                self.confirm = None;
+                self.accepting = Some(tag);
+                core.actions.push_back(Action::Register { epoch: tag.epoch });
+            }
+            Message::Write { tag, position, version, extent, data } if core.memory.label == Label::Mirror(tag) => {
+                core.memory.map.insert(extent, version, data, true);
+                // Nothing is destaged from here: its age does not matter, only that it is remembered in one place.
+                core.memory.map.ripen(version);
+                self.confirm = Some((tag, position));
+            }
+            Message::Release { tag, extent, version } if core.memory.label == Label::Mirror(tag) => {
+                core.memory.map.remove_up_to(extent, version);
+            }
+            Message::Joined(tag) if core.memory.label == Label::Mirror(tag) => {
+                let owner = core.config.me.other();
+                core.announce(format!("mirror of head {owner} from epoch {} on", tag.epoch.0));
+            }
+            Message::Handover { tag, from } if matches!(core.memory.label, Label::Mirror(_)) && !core.stopping => {
+                self.confirm = None;
+                let takeover = Takeover::by_handover(core, tag, from);
+                return Some(Next::TakeOver { takeover, why: format!("head {} hands over", core.config.me.other()) });
+            }
+            Message::TookOver(tag) => {
+                if matches!(core.memory.label, Label::Either(_, mine) if mine == tag) {
+                    core.memory.label = Label::Mirror(tag);
+                    self.handover_until = core.now;
+                    core.announce(format!("handed over to head {}; now its mirror", core.config.me.other()));
+                }
+            }
+            Message::LeaseRequest { sent } => core.send(Message::LeaseGrant { sent }),
+            Message::State(_)
+            | Message::Accepted(_)
+            | Message::Confirmed { .. }
+            | Message::RequestHandover
+            | Message::LeaseGrant { .. }
+            | Message::Write { .. }
+            | Message::Release { .. }
+            | Message::Joined(_)
+            | Message::Handover { .. } => {}
+        }
+        None
+    }
+
+    pub(super) fn maintain<D: Data>(&mut self, core: &mut Core<D>) -> Option<Next<D>> {
+        if let Some((tag, position)) = self.confirm.take() {
+            core.send(Message::Confirmed { tag, position });
+        }
+        if core.stopping && core.now >= self.handover_until {
+            if self.may_stop(core) {
+                return Some(Next::Stop);
+            }
+            self.leave_the_owner(core);
+        }
+        if !self.reading && !core.peer_owner() && (!self.fresh || core.now >= self.read_after) {
+            self.reading = true;
+            core.actions.push_back(Action::ReadSuperblock);
+        }
+        self.ask_for_ownership(core);
+        self.consider(core)
+    }
+
+    pub(super) fn access<D: Data>(&self, core: &Core<D>) -> Access {
+        match (core.peer, core.peer.and_then(|peer| peer.state).map(|state| state.role)) {
+            (Some(_), Some(PeerRole::Owner(_))) => Access::Standby,
+            (Some(_), Some(PeerRole::Standby { claim: Some(false) })) if self.hopeless(core) => Access::Unavailable,
+            (None, _) if self.watch.moves(core) => Access::Standby,
+            (None, _) if self.watch.silent && self.hopeless(core) => Access::Unavailable,
+            _ => Access::Changing,
+        }
+    }
+
+    pub(super) fn peer_role<D: Data>(&self, core: &Core<D>) -> PeerRole {
+        if core.now < self.handover_until {
+            PeerRole::Changing
+        } else {
+            PeerRole::Standby { claim: self.fresh.then(|| core.claim().is_some()) }
+        }
+    }
+
+    /// This head's RAM and the superblock give it nothing to serve.
+    fn hopeless<D: Data>(&self, core: &Core<D>) -> bool {
+        self.fresh && core.claim().is_none()
+    }
+
+    /// A process that ends takes its RAM with it: not while the superblock still counts on that.
+    fn may_stop<D: Data>(&self, core: &Core<D>) -> bool {
+        self.fresh && !self.reading && !matches!(core.claim(), Some(Claim::Mirror | Claim::Owned))
+    }
+
+    /// About to end: without the link the owner goes solo, and this head may stop when the superblock says so.
+    fn leave_the_owner<D: Data>(&mut self, core: &mut Core<D>) {
+        if core.peer.take().is_some() {
+            core.announce("stopping: waiting until nobody counts on this head's RAM".to_owned());
+            core.actions.push_back(Action::CloseLink);
+            self.on_link_down(core);
+        }
+    }
+
+    /// Take over by oneself: with a claim, and when it is certain that nobody else serves or the other head leaves it
+    /// to this one.
+    fn consider<D: Data>(&mut self, core: &mut Core<D>) -> Option<Next<D>> {
+        let claim = core.claim();
+        if !self.fresh || self.reading || core.now < self.handover_until || (core.stopping && self.may_stop(core)) {
+            return None;
+        }
+        let me = core.config.me;
+        let why = match core.peer.map(|peer| peer.state) {
+            None if !core.config.paired => "taking over: there is no other head".to_owned(),
+            None if self.watch.silent => format!("taking over: head {} shows no heartbeat", me.other()),
+            None if core.orders.iter().any(|order| order.to == me) => "taking over: asked to".to_owned(),
+            Some(Some(PeerState { role: PeerRole::Standby { claim: Some(theirs) }, .. }))
+                if core.config.preferred == me || !theirs =>
+            {
+                "taking over: neither head owns the unit".to_owned()
+            }
+            Some(Some(PeerState { role: PeerRole::Starting, .. })) if core.now.since(self.met) >= STARTING_MS => {
+                "taking over: the other head cannot use the disk".to_owned()
+            }
+            None | Some(_) => return None,
+        };
+        if claim.is_none() {
+            self.explain(core);
+            return None;
+        }
+        Some(Next::TakeOver { takeover: Takeover::by_claim(core), why })
+    }
+
+    fn explain<D: Data>(&self, core: &mut Core<D>) {
+        let Some(recorded) = &core.recorded else { return };
+        let holder = recorded.owner.map_or_else(|| "nobody".to_owned(), |owner| format!("head {owner}"));
+        let losers = if core.peer.is_some() {
+            "both heads have lost their RAM while".to_owned()
+        } else {
+            format!("head {} is not to be seen, and", core.config.me.other())
+        };
+        let why = format!(
+            "unavailable: {losers} acknowledged data of epoch {} (owner: {holder}) was not on the disk yet; \
+             `targetctl lun accept-loss` goes on with what the disk has",
+            recorded.epoch.0
+        );
+        if core.reason != why {
+            core.announce(why);
+        }
+    }
+
+    /// Somebody ordered this head to become the owner, and the other one is: ask it.
+    fn ask_for_ownership<D: Data>(&mut self, core: &mut Core<D>) {
+        if !core.peer_owner() {
+            return;
+        }
+        let (me, now) = (core.config.me, core.now);
+        let due = |asked: Option<Millis>| asked.is_none_or(|asked| now.since(asked) >= RETRY_MS);
+        if let Some(order) = core.orders.iter_mut().find(|order| order.to == me && due(order.asked_at)) {
+            order.asked_at = Some(now);
+            core.send(Message::RequestHandover);
+        }
+    }
+}
+
+impl Watch {
+    fn new(now: Millis) -> Self {
+        Self { beat: None, seen: false, still_since: now, moved: None, silent: false }
+    }
+
+    fn on_beat<D>(&mut self, core: &Core<D>, started: Millis, beat: Option<(Incarnation, u64)>) {
+        if self.seen && beat == self.beat {
+            self.silent = started.since(self.still_since) >= core.config.takeover_ms;
+            return;
+        }
+        // The first look only says where it stands.
+        if self.seen {
+            self.moved = Some(core.now);
+            self.still_since = started;
+        }
+        self.seen = true;
+        self.beat = beat;
+        self.silent = false;
+    }
+
+    fn moves<D>(&self, core: &Core<D>) -> bool {
+        self.moved.is_some_and(|moved| core.now.since(moved) < core.config.takeover_ms)
+    }
+}

@@ -1,0 +1,150 @@
+//! Clients: each writes its own blocks and reads everybody's, tries the other head when one does not serve, and repeats
+//! a write until it is acknowledged.
+
+use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
+use replication::Extent;
+use sas_backend::HeadId;
+
+use super::{BLOCKS, CLIENTS, Entry, Marks, World, slot_of};
+
+pub(super) struct Client {
+    number: u64,
+    head: HeadId,
+    /// What it wants until it has it.
+    want: Option<Want>,
+    /// The request on its way.
+    asked: Option<(OpId, HeadId)>,
+    ops: u64,
+    marks: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Want {
+    Write { extent: Extent, mark: u64, fua: bool },
+    Read { extent: Extent, floors: Vec<u64> },
+    Flush,
+}
+
+impl Client {
+    pub(super) fn new(number: u64) -> Self {
+        Self { number, head: HeadId::A, want: None, asked: None, ops: 0, marks: 0 }
+    }
+}
+
+impl World {
+    /// A client's turn: ask for something, unless it waits for an answer.
+    pub(super) fn on_client(&mut self, of: u64) -> Result<(), String> {
+        let number = super::index(of);
+        if self.clients[number].asked.is_some() {
+            return Ok(());
+        }
+        if self.clients[number].want.is_none() {
+            let want = self.next_want(of);
+            self.clients[number].want = Some(want);
+        }
+        // What a read may return is known when it is sent, not when somebody first thought of it.
+        let mut want = self.clients[number].want.clone().expect("just set");
+        if let Want::Read { extent, floors } = &mut want {
+            *floors = (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect();
+            self.clients[number].want = Some(want.clone());
+        }
+        let head = self.clients[number].head;
+        if self.slots[slot_of(head)].head.is_none() || self.slots[slot_of(head)].access != Access::Serving {
+            self.clients[number].head = head.other();
+            self.at(20, Entry::Client { of });
+            return Ok(());
+        }
+        let client = &mut self.clients[number];
+        client.ops += 1;
+        let op = OpId(client.ops * CLIENTS + of);
+        client.asked = Some((op, head));
+        let operation = match want {
+            Want::Write { extent, mark, fua } => {
+                let marks = vec![mark; super::index(extent.blocks)];
+                Operation::Write { extent, data: Marks(marks), fua }
+            }
+            Want::Read { extent, .. } => Operation::Read(extent),
+            Want::Flush => Operation::Flush,
+        };
+        let life = self.slots[slot_of(head)].incarnation;
+        let delay = self.between(0, 2);
+        let event = Box::new(Event::Request(Request { op, operation }));
+        self.at(delay, Entry::Deliver { to: head, life, event });
+        Ok(())
+    }
+
+    fn next_want(&mut self, of: u64) -> Want {
+        let mine = BLOCKS / CLIENTS;
+        match self.between(0, 9) {
+            0..=5 => {
+                let lba = of * mine + self.between(0, mine - 1);
+                let blocks = self.between(1, 4).min((of + 1) * mine - lba);
+                let extent = Extent::new(lba, blocks);
+                self.clients[super::index(of)].marks += 1;
+                let mark = self.clients[super::index(of)].marks;
+                for lba in extent.lba..extent.end() {
+                    self.oracle.issued(lba, mark);
+                }
+                Want::Write { extent, mark, fua: self.chance(20) }
+            }
+            6..=8 => {
+                let lba = self.between(0, BLOCKS - 1);
+                let blocks = self.between(1, 8).min(BLOCKS - lba);
+                Want::Read { extent: Extent::new(lba, blocks), floors: Vec::new() }
+            }
+            _ => Want::Flush,
+        }
+    }
+
+    pub(super) fn on_complete(&mut self, of: HeadId, op: OpId, outcome: Outcome<Marks>) -> Result<(), String> {
+        let number = super::index(op.0 % CLIENTS);
+        let client = &mut self.clients[number];
+        if client.asked != Some((op, of)) {
+            return Ok(());
+        }
+        client.asked = None;
+        let of_client = client.number;
+        let mut pause = 1;
+        match (outcome, client.want.clone()) {
+            (Outcome::Done, Some(Want::Write { extent, mark, .. })) => {
+                client.want = None;
+                self.report.acknowledged += 1;
+                for lba in extent.lba..extent.end() {
+                    self.oracle.acknowledged(lba, mark);
+                }
+            }
+            (Outcome::Done, Some(Want::Flush)) => client.want = None,
+            (Outcome::Data(parts), Some(Want::Read { extent, floors })) => {
+                client.want = None;
+                self.report.reads += 1;
+                let marks: Vec<u64> = parts.into_iter().flat_map(|part| part.0).collect();
+                if marks.len() != floors.len() {
+                    return Err(format!("a read of {extent:?} returned {} blocks", marks.len()));
+                }
+                for ((lba, floor), mark) in (extent.lba..extent.end()).zip(floors).zip(marks) {
+                    self.oracle.read(lba, floor, mark)?;
+                }
+            }
+            (Outcome::NotServing | Outcome::Failed(_), _) => {
+                client.head = of.other();
+                pause = 10;
+            }
+            (outcome, want) => return Err(format!("{outcome:?} does not answer {want:?}")),
+        }
+        let delay = self.between(0, pause);
+        self.at(delay, Entry::Client { of: of_client });
+        Ok(())
+    }
+
+    /// The head has closed its sessions, or is no more: whatever was asked there is asked again, elsewhere.
+    pub(super) fn fail_requests_of(&mut self, head: HeadId) {
+        for number in 0..self.clients.len() {
+            if self.clients[number].asked.is_some_and(|(_, asked)| asked == head) {
+                self.clients[number].asked = None;
+                self.clients[number].head = head.other();
+                let of = self.clients[number].number;
+                self.at(5, Entry::Client { of });
+            }
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! A simulated pair: the production [`Head`]s, a disk, a link, clients, and whatever can go wrong.
+//!
+//! Everything that happens is an entry in one queue ordered by virtual time; one seed decides every delay and every
+//! fault, so a run can be repeated exactly. The shells around the heads are modelled with the promises that the real
+//! ones give:
+//!
+//! * superblock and reservation commands of a head are executed one after the other;
+//! * a disk command takes effect at some moment before it is answered, unless its head is fenced first;
+//! * messages arrive in order or not at all, and never from an earlier connection.
+
+mod client;
+mod disk;
+mod oracle;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use replication::head::{Access, Action, Config, Event, Head, Order, OrderId};
+use replication::message::Message;
+use replication::{Data, Millis};
+use sas_backend::{HeadId, Incarnation};
+
+use client::Client;
+use disk::{Arbiter, SimDisk};
+pub use oracle::Oracle;
+
+/// Blocks of the simulated unit.
+pub const BLOCKS: u64 = 64;
+const LEASE_MS: u64 = 200;
+const TAKEOVER_MS: u64 = 300;
+const CLIENTS: u64 = 4;
+
+/// Contents of blocks: the number of the write that they come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Marks(pub Vec<u64>);
+
+impl Data for Marks {
+    fn blocks(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn slice(&self, first: u64, blocks: u64) -> Self {
+        Self(self.0[index(first)..index(first + blocks)].to_vec())
+    }
+}
+
+pub(crate) fn index(block: u64) -> usize {
+    usize::try_from(block).expect("a simulated unit is small")
+}
+
+/// What a run may do to the pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How long faults happen.
+    pub chaos_ms: u64,
+    /// Whether a second head may die before the first is whole again; the loss must then be reported, not served.
+    pub double_faults: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Writes that were acknowledged.
+    pub acknowledged: u64,
+    /// Reads that were checked.
+    pub reads: u64,
+    /// Takeovers and handovers.
+    pub owners: u64,
+    /// Losses that were reported and accepted.
+    pub losses: u64,
+}
+
+struct Slot {
+    head: Option<Head<Marks>>,
+    incarnation: Incarnation,
+    paused_until: u64,
+    arbiter: Arbiter,
+    heartbeat: Option<u64>,
+    watching: bool,
+    link_open: bool,
+    /// What it was told last about the link.
+    link_seen: bool,
+    access: Access,
+    restart_at: Option<u64>,
+}
+
+/// One entry of the queue.
+#[derive(Clone, Debug)]
+enum Entry {
+    Deliver { to: HeadId, life: Incarnation, event: Box<Event<Marks>> },
+    Message { to: HeadId, connection: u64, message: Box<Message<Marks>> },
+    Link { to: HeadId, connection: u64, up: bool },
+    DiskEffect { of: HeadId, command: u64 },
+    ArbiterEffect { of: HeadId, life: Incarnation },
+    Beat { of: HeadId, life: Incarnation },
+    BeatEffect { of: HeadId, life: Incarnation, started: u64 },
+    WatchEffect { of: HeadId, life: Incarnation, started: u64 },
+    Tick { of: HeadId, life: Incarnation },
+    Client { of: u64 },
+    Connect,
+    Fault,
+    Restart { of: HeadId },
+}
+
+/// The simulated pair.
+pub struct World {
+    now: u64,
+    serial: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    entries: BTreeMap<usize, Entry>,
+    rng: StdRng,
+    slots: [Slot; 2],
+    disk: SimDisk,
+    /// The cable, and the number of the connection over it.
+    cable: bool,
+    connection: u64,
+    last_delivery: [u64; 2],
+    clients: Vec<Client>,
+    oracle: Oracle,
+    plan: Plan,
+    orders: u64,
+    owners: BTreeSet<u64>,
+    report: Report,
+    log: Option<Vec<String>>,
+}
+
+fn slot_of(head: HeadId) -> usize {
+    match head {
+        HeadId::A => 0,
+        HeadId::B => 1,
+    }
+}
+
+impl World {
+    /// A new pair with an initialised disk; both heads start at once.
+    #[must_use]
+    pub fn new(seed: u64, plan: Plan, logging: bool) -> Self {
+        let slot = || Slot {
+            head: None,
+            incarnation: Incarnation(0),
+            paused_until: 0,
+            arbiter: Arbiter::default(),
+            heartbeat: None,
+            watching: false,
+            link_open: false,
+            link_seen: false,
+            access: Access::Changing,
+            restart_at: None,
+        };
+        let mut world = Self {
+            now: 0,
+            serial: 0,
+            queue: BinaryHeap::new(),
+            entries: BTreeMap::new(),
+            rng: StdRng::seed_from_u64(seed),
+            slots: [slot(), slot()],
+            disk: SimDisk::new(),
+            cable: true,
+            connection: 0,
+            last_delivery: [0; 2],
+            clients: (0..CLIENTS).map(Client::new).collect(),
+            oracle: Oracle::default(),
+            plan,
+            orders: 0,
+            owners: BTreeSet::new(),
+            report: Report::default(),
+            log: logging.then(Vec::new),
+        };
+        world.start(HeadId::A);
+        world.start(HeadId::B);
+        for client in 0..CLIENTS {
+            world.at(10, Entry::Client { of: client });
+        }
+        world.at(500, Entry::Fault);
+        world
+    }
+
+    /// Chaos, then healing, then required progress.
+    ///
+    /// # Errors
+    /// The first violated invariant, in words.
+    pub fn run(&mut self) -> Result<Report, String> {
+        self.run_until(self.plan.chaos_ms)?;
+        self.heal();
+        let deadline = self.now + 20_000;
+        let goal = self.report.acknowledged + 200;
+        while self.report.acknowledged < goal {
+            if self.now > deadline {
+                return Err(format!("no progress after healing; {}", self.describe()));
+            }
+            self.accept_reported_loss()?;
+            self.run_until(self.now + 100)?;
+        }
+        self.report.owners = self.owners.len() as u64;
+        Ok(self.report.clone())
+    }
+
+    /// What happened, a line an event.
+    #[must_use]
+    pub fn log(&self) -> &[String] {
+        self.log.as_deref().unwrap_or_default()
+    }
+
+    fn run_until(&mut self, end: u64) -> Result<(), String> {
+        while let Some(&Reverse((at, _, key))) = self.queue.peek() {
+            if at > end {
+                break;
+            }
+            self.queue.pop();
+            self.now = at;
+            let entry = self.entries.remove(&key).expect("every queued entry is stored");
+            self.execute(entry)?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn at(&mut self, delay: u64, entry: Entry) {
+        self.serial += 1;
+        let key = usize::try_from(self.serial).expect("a run is short");
+        self.queue.push(Reverse((self.now + delay, self.serial, key)));
+        self.entries.insert(key, entry);
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            log.push(format!("{:>7} {}", self.now, line()));
+        }
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.rng.random_range(least..=most)
+    }
+
+    fn execute(&mut self, entry: Entry) -> Result<(), String> {
+        match entry {
+            Entry::Deliver { to, life, event } => self.deliver(to, life, *event),
+            Entry::Message { to, connection, message } => {
+                if connection == self.connection && self.slots[slot_of(to)].link_seen {
+                    let life = self.slots[slot_of(to)].incarnation;
+                    return self.deliver(to, life, Event::Message(*message));
+                }
+                Ok(())
+            }
+            Entry::Link { to, connection, up } => self.on_link(to, connection, up),
+            Entry::DiskEffect { of, command } => self.on_disk_effect(of, command),
+            Entry::ArbiterEffect { of, life } => self.on_arbiter_effect(of, life),
+            Entry::Beat { of, life } => {
+                self.on_beat(of, life);
+                Ok(())
+            }
+            Entry::BeatEffect { of, life, started } => self.on_beat_effect(of, life, started),
+            Entry::WatchEffect { of, life, started } => self.on_watch_effect(of, life, started),
+            Entry::Tick { of, life } => {
+                if self.slots[slot_of(of)].incarnation == life && self.slots[slot_of(of)].head.is_some() {
+                    self.at(50, Entry::Tick { of, life });
+                    return self.deliver(of, life, Event::Tick);
+                }
+                Ok(())
+            }
+            Entry::Client { of } => self.on_client(of),
+            Entry::Connect => {
+                self.connect();
+                Ok(())
+            }
+            Entry::Fault => {
+                if self.now < self.plan.chaos_ms {
+                    self.fault()?;
+                    let next = self.between(20, 900);
+                    self.at(next, Entry::Fault);
+                }
+                Ok(())
+            }
+            Entry::Restart { of } => {
+                if self.slots[slot_of(of)].head.is_none() {
+                    self.start(of);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Hand an event to a head, unless it belongs to an earlier life or has to wait until the head is scheduled again.
+    fn deliver(&mut self, to: HeadId, life: Incarnation, event: Event<Marks>) -> Result<(), String> {
+        let slot = &self.slots[slot_of(to)];
+        if slot.incarnation != life || slot.head.is_none() {
+            return Ok(());
+        }
+        if slot.paused_until > self.now {
+            let wait = slot.paused_until - self.now;
+            self.at(wait, Entry::Deliver { to, life, event: Box::new(event) });
+            return Ok(());
+        }
+        let dull = matches!(
+            event,
+            Event::Tick
+                | Event::Heartbeat { .. }
+                | Event::PeerHeartbeat { .. }
+                | Event::Message(Message::LeaseRequest { .. } | Message::LeaseGrant { .. })
+        );
+        if !dull {
+            self.note(|| format!("{to} <- {event:?}"));
+        }
+        let now = Millis(self.now);
+        let head = self.slots[slot_of(to)].head.as_mut().expect("checked");
+        head.handle(now, event);
+        let mut actions = VecDeque::new();
+        while let Some(action) = head.poll_action() {
+            actions.push_back(action);
+        }
+        for action in actions {
+            self.perform(to, action)?;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, of: HeadId, action: Action<Marks>) -> Result<(), String> {
+        if !matches!(action, Action::Send(Message::LeaseRequest { .. } | Message::LeaseGrant { .. })) {
+            self.note(|| format!("{of}    -> {action:?}"));
+        }
+        let life = self.slots[slot_of(of)].incarnation;
+        match action {
+            Action::Complete { op, outcome } => return self.on_complete(of, op, outcome),
+            Action::Disk { id, command } => self.submit(of, id, command),
+            Action::ReadSuperblock | Action::WriteSuperblock(_) | Action::Register { .. } | Action::Fence { .. } => {
+                self.arbitrate(of, action);
+            }
+            Action::StartHeartbeat { epoch } => {
+                let idle = self.slots[slot_of(of)].heartbeat.replace(epoch.0).is_none();
+                if idle && !self.slots[slot_of(of)].watching {
+                    self.at(0, Entry::Beat { of, life });
+                }
+            }
+            Action::StopHeartbeat => self.slots[slot_of(of)].heartbeat = None,
+            Action::WatchPeer(on) => {
+                let slot = &mut self.slots[slot_of(of)];
+                let idle = slot.heartbeat.is_none() && !slot.watching;
+                slot.watching = on;
+                if on && idle {
+                    self.at(0, Entry::Beat { of, life });
+                }
+            }
+            Action::Send(message) => self.send(of, message),
+            Action::OpenLink => {
+                self.slots[slot_of(of)].link_open = true;
+                let delay = self.between(1, 50);
+                self.at(delay, Entry::Connect);
+            }
+            Action::CloseLink => {
+                self.slots[slot_of(of)].link_open = false;
+                self.slots[slot_of(of)].link_seen = false;
+                self.disconnect(5);
+            }
+            Action::SetAccess(access) => {
+                self.slots[slot_of(of)].access = access;
+                if access == Access::Serving {
+                    self.owners.insert(self.disk.ownership.epoch.0);
+                }
+            }
+            Action::CloseSessions => self.fail_requests_of(of),
+            Action::OrderDone { .. } | Action::Announce(_) => {}
+            Action::Stopped => self.kill(of),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, of: HeadId) {
+        let incarnation = Incarnation(self.rng.random_range(1..u64::MAX));
+        let config = Config {
+            me: of,
+            incarnation,
+            paired: true,
+            preferred: HeadId::A,
+            lease_ms: LEASE_MS,
+            takeover_ms: TAKEOVER_MS,
+            max_drain_ms: 1000,
+            max_dirty_blocks: 1 << 20,
+            max_run_blocks: 16,
+        };
+        let slot = &mut self.slots[slot_of(of)];
+        slot.head = Some(Head::new(config));
+        slot.incarnation = incarnation;
+        slot.paused_until = 0;
+        slot.arbiter = Arbiter::default();
+        slot.heartbeat = None;
+        slot.watching = false;
+        slot.access = Access::Changing;
+        self.note(|| format!("{of} starts as {:x}", incarnation.0));
+        self.at(0, Entry::Deliver { to: of, life: incarnation, event: Box::new(Event::Start) });
+        self.at(self.serial % 50, Entry::Tick { of, life: incarnation });
+    }
+
+    fn kill(&mut self, of: HeadId) {
+        self.note(|| format!("{of} dies"));
+        let slot = &mut self.slots[slot_of(of)];
+        slot.head = None;
+        slot.link_open = false;
+        slot.link_seen = false;
+        slot.access = Access::Changing;
+        // What it had given to the disk may still take effect; its answers reach nobody.
+        self.fail_requests_of(of);
+        self.disconnect(20);
+        let delay = self.between(50, 3_000);
+        self.slots[slot_of(of)].restart_at = Some(self.now + delay);
+        self.at(delay, Entry::Restart { of });
+    }
+
+    fn fault(&mut self) -> Result<(), String> {
+        let of = if self.chance(50) { HeadId::A } else { HeadId::B };
+        match self.rng.random_range(0..10) {
+            0..=2 if self.may_die(of) => self.kill(of),
+            3 | 4 => {
+                self.cable = false;
+                self.note(|| "the cable is cut".to_owned());
+                self.disconnect(250);
+                if self.chance(70) {
+                    let delay = self.between(5, 2_000);
+                    self.at(delay, Entry::Connect);
+                }
+            }
+            5 => {
+                self.note(|| "the cable is mended".to_owned());
+                self.at(1, Entry::Connect);
+            }
+            6 | 7 if self.may_die(of) && self.slots[slot_of(of)].head.is_some() => {
+                let pause = self.between(10, 2_500);
+                self.note(|| format!("{of} is stopped for {pause} ms"));
+                self.slots[slot_of(of)].paused_until = self.now + pause;
+            }
+            8 => {
+                self.orders += 1;
+                let order = Event::Order { id: OrderId(self.orders), order: Order::Own(of) };
+                let to = if self.chance(50) { HeadId::A } else { HeadId::B };
+                let life = self.slots[slot_of(to)].incarnation;
+                return self.deliver(to, life, order);
+            }
+            9 if self.may_die(of) => {
+                let life = self.slots[slot_of(of)].incarnation;
+                return self.deliver(of, life, Event::Shutdown);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether losing this head (or not hearing from it) is the only failure: the other one lives, knows the link, and
+    /// what is acknowledged is in both RAMs or on the disk.
+    fn may_die(&self, of: HeadId) -> bool {
+        if self.plan.double_faults {
+            return true;
+        }
+        let both = self.slots.iter().all(|slot| slot.head.is_some() && slot.paused_until <= self.now && slot.link_seen);
+        let complete = self.disk.ownership.mirror.is_some() || !self.disk.ownership.draining;
+        let in_life = |incarnation: Incarnation| self.slots.iter().any(|slot| slot.incarnation == incarnation);
+        let mirror_lives = self.disk.ownership.mirror.is_none_or(in_life);
+        let _ = of;
+        both && complete && mirror_lives && self.cable
+    }
+
+    fn heal(&mut self) {
+        self.note(|| "healing".to_owned());
+        for slot in &mut self.slots {
+            slot.paused_until = slot.paused_until.min(self.now);
+        }
+        self.cable = true;
+        for of in [HeadId::A, HeadId::B] {
+            if self.slots[slot_of(of)].head.is_none() {
+                self.start(of);
+            }
+        }
+        self.at(1, Entry::Connect);
+    }
+
+    /// A loss that both heads report is accepted as an operator would; without double faults there must be none.
+    fn accept_reported_loss(&mut self) -> Result<(), String> {
+        if !self.slots.iter().all(|slot| slot.access == Access::Unavailable) {
+            return Ok(());
+        }
+        if !self.plan.double_faults {
+            return Err(format!("a loss without two failures: {}", self.describe()));
+        }
+        self.report.losses += 1;
+        self.oracle.forget();
+        self.orders += 1;
+        let id = OrderId(self.orders);
+        let life = self.slots[0].incarnation;
+        self.deliver(HeadId::A, life, Event::Order { id, order: Order::AcceptLoss })
+    }
+
+    fn describe(&self) -> String {
+        let head = |of: HeadId| {
+            let slot = &self.slots[slot_of(of)];
+            let status = slot.head.as_ref().map(Head::status);
+            format!("{of}: {status:?} link {}", slot.link_seen)
+        };
+        format!("at {} ms; disk {:?}; {}; {}", self.now, self.disk.ownership, head(HeadId::A), head(HeadId::B))
+    }
+}
+
+/// The link.
+impl World {
+    fn connect(&mut self) {
+        self.cable = true;
+        let ready = self.slots.iter().all(|slot| slot.head.is_some() && slot.link_open && !slot.link_seen);
+        if !ready {
+            if self.slots.iter().any(|slot| slot.link_open && !slot.link_seen) {
+                // The link tries again by itself.
+                let open = self.slots.iter().all(|slot| slot.link_open);
+                if open {
+                    self.at(50, Entry::Connect);
+                }
+            }
+            return;
+        }
+        self.connection += 1;
+        for to in [HeadId::A, HeadId::B] {
+            self.slots[slot_of(to)].link_seen = true;
+            self.last_delivery[slot_of(to)] = self.now;
+            let connection = self.connection;
+            self.at(0, Entry::Link { to, connection, up: true });
+        }
+    }
+
+    /// The connection is gone; each side notices within `most` ms.
+    fn disconnect(&mut self, most: u64) {
+        let connection = self.connection;
+        self.connection += 1;
+        for to in [HeadId::A, HeadId::B] {
+            let delay = self.between(0, most);
+            self.at(delay, Entry::Link { to, connection, up: false });
+        }
+    }
+
+    fn on_link(&mut self, to: HeadId, connection: u64, up: bool) -> Result<(), String> {
+        let life = self.slots[slot_of(to)].incarnation;
+        if up {
+            if connection != self.connection {
+                return Ok(());
+            }
+            let other = slot_of(to.other());
+            return self.deliver(to, life, Event::LinkUp { peer: self.slots[other].incarnation });
+        }
+        if self.slots[slot_of(to)].link_seen && connection < self.connection {
+            self.slots[slot_of(to)].link_seen = false;
+            self.deliver(to, life, Event::LinkDown)?;
+        }
+        if self.cable {
+            let delay = self.between(1, 100);
+            self.at(delay, Entry::Connect);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, from: HeadId, message: Message<Marks>) {
+        if !self.cable {
+            return;
+        }
+        let to = from.other();
+        let delay = self.between(0, 3);
+        let at = (self.now + delay).max(self.last_delivery[slot_of(to)]);
+        self.last_delivery[slot_of(to)] = at;
+        let connection = self.connection;
+        self.at(at - self.now, Entry::Message { to, connection, message: Box::new(message) });
+    }
+}

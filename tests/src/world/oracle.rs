@@ -1,0 +1,54 @@
+//! What a read may return.
+//!
+//! Each block has one writer, whose writes are numbered upwards and never overlap in time. A read must not be older than
+//! the last acknowledged write, nor older than what an earlier read returned; both as they stood when the read began.
+//! A write without an answer is *unknown*: it may be there or not, until somebody has read it.
+
+use std::collections::BTreeMap;
+
+/// What is known of each block.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    floor: BTreeMap<u64, u64>,
+    newest: BTreeMap<u64, u64>,
+}
+
+impl Oracle {
+    /// A write was issued.
+    pub fn issued(&mut self, lba: u64, mark: u64) {
+        self.newest.insert(lba, mark);
+    }
+
+    /// A write was acknowledged.
+    pub fn acknowledged(&mut self, lba: u64, mark: u64) {
+        let floor = self.floor.entry(lba).or_default();
+        *floor = mark.max(*floor);
+    }
+
+    /// The oldest mark that a read which begins now may return.
+    #[must_use]
+    pub fn floor(&self, lba: u64) -> u64 {
+        self.floor.get(&lba).copied().unwrap_or_default()
+    }
+
+    /// A read that began when `floor` was the oldest legal mark has returned `mark`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(&mut self, lba: u64, floor: u64, mark: u64) -> Result<(), String> {
+        let newest = self.newest.get(&lba).copied().unwrap_or_default();
+        if mark < floor {
+            return Err(format!("block {lba}: read {mark} after {floor} was acknowledged or read"));
+        }
+        if mark > newest {
+            return Err(format!("block {lba}: read {mark}, never written (newest {newest})"));
+        }
+        self.acknowledged(lba, mark);
+        Ok(())
+    }
+
+    /// A loss was reported: nothing is known any more.
+    pub fn forget(&mut self) {
+        self.floor.clear();
+    }
+}
