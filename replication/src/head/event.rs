@@ -133,7 +133,7 @@ pub enum Event<D> {
     SuperblockRead(Result<Ownership, StorageError>),
     /// [`Action::WriteSuperblock`] has ended.
     SuperblockWritten(Result<(), StorageError>),
-    /// [`Action::Register`] has ended.
+    /// [`Action::Register`] or [`Action::ChangeKey`] has ended.
     Registered(Result<(), StorageError>),
     /// [`Action::Fence`] has ended. `gone`: it is certain that the other head's process does not live.
     FenceDone(Result<bool, StorageError>),
@@ -225,7 +225,13 @@ pub enum Action<D> {
         /// The epoch in the key.
         epoch: Epoch,
     },
-    /// Register under the key of this epoch, take every other registration off the disk, and check that it is gone.
+    /// Change the key of this head's registration to that of the epoch, *if it is still registered*. An owner that
+    /// registered without that condition would undo its own fence.
+    ChangeKey {
+        /// The epoch in the key.
+        epoch: Epoch,
+    },
+    /// Change the key likewise, take every other registration off the disk, and check that it is gone.
     Fence {
         /// The epoch in the key.
         epoch: Epoch,

@@ -69,6 +69,8 @@ struct Core<D> {
     orders: Vec<PendingOrder>,
     stopping: bool,
     io_ids: u64,
+    /// Disk operations that have not been answered.
+    in_flight: u64,
     access: Option<Access>,
     sent_state: Option<PeerState>,
     /// Why the role is what it is, for the status display.
@@ -102,9 +104,14 @@ enum Role<D> {
 /// On the way back from nothing or from a fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Rejoin {
+    /// Until every command of this head is answered. One that is still under way would find the head registered again,
+    /// and land on top of what the new owner has written.
+    Quiescing,
     Registering,
     Reading,
-    Waiting { until: Millis },
+    Waiting {
+        until: Millis,
+    },
 }
 
 /// A change of role that a role asks for.
@@ -129,6 +136,7 @@ impl<D: Data> Head<D> {
             orders: Vec::new(),
             stopping: false,
             io_ids: 0,
+            in_flight: 0,
             access: None,
             sent_state: None,
             reason: "starting".to_owned(),
@@ -140,6 +148,9 @@ impl<D: Data> Head<D> {
     /// Take in one event; then [`Head::poll_action`] until it has nothing more.
     pub fn handle(&mut self, now: Millis, event: Event<D>) {
         self.core.now = now;
+        if matches!(event, Event::Disk { .. }) {
+            self.core.in_flight = self.core.in_flight.saturating_sub(1);
+        }
         let next = match event {
             Event::Start => Some(Next::Rejoin { why: "the process has started".to_owned() }),
             Event::Conflict => self.on_conflict(),
@@ -298,9 +309,7 @@ impl<D: Data> Head<D> {
                 }
                 core.actions.push_back(Action::CloseLink);
                 core.peer = None;
-                let epoch = core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch);
-                core.actions.push_back(Action::Register { epoch });
-                self.role = Role::Rejoining(Rejoin::Registering);
+                self.role = Role::Rejoining(Rejoin::Quiescing);
             }
             Next::Standby { why } => {
                 core.announce(why);
@@ -356,8 +365,8 @@ impl<D: Data> Head<D> {
             let next = match &mut self.role {
                 Role::Standby(standby) => standby.maintain(&mut self.core),
                 Role::Owner(owner) => owner.maintain(&mut self.core),
-                Role::Rejoining(_) if self.core.stopping => Some(Next::Stop),
-                Role::Rejoining(_) | Role::TakingOver(_) | Role::Stopped => None,
+                Role::Rejoining(step) => step.maintain(&mut self.core),
+                Role::TakingOver(_) | Role::Stopped => None,
             };
             let changed = next.is_some();
             self.apply(next);
@@ -441,14 +450,20 @@ impl Rejoin {
                 core.reason = format!("the disk cannot be used: {error}");
                 *self = Self::Waiting { until: core.now.after(RETRY_MS) };
             }
-            (Self::Waiting { until }, Event::Tick) if core.now >= until => {
-                let epoch = core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch);
-                core.actions.push_back(Action::Register { epoch });
-                *self = Self::Registering;
-            }
+            (Self::Waiting { until }, Event::Tick) if core.now >= until => *self = Self::Quiescing,
             (_, event) => return core.refuse(event),
         }
         None
+    }
+
+    fn maintain<D: Data>(&mut self, core: &mut Core<D>) -> Option<Next<D>> {
+        if *self == Self::Quiescing && core.in_flight == 0 {
+            let epoch = core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch);
+            core.actions.push_back(Action::Register { epoch });
+            *self = Self::Registering;
+        }
+        // A process that ends takes its RAM with it: not before the superblock has been seen.
+        (core.stopping && core.memory.label == Label::Nothing).then_some(Next::Stop)
     }
 }
 
@@ -466,6 +481,7 @@ impl<D: Data> Core<D> {
 
     fn next_io(&mut self) -> IoId {
         self.io_ids += 1;
+        self.in_flight += 1;
         IoId(self.io_ids)
     }
 

@@ -97,9 +97,7 @@ impl Takeover {
             (Step::Lease { .. }, Event::Tick) => self.serve(core),
             (
                 _,
-                Event::SuperblockRead(Err(error))
-                | Event::SuperblockWritten(Err(error))
-                | Event::FenceDone(Err(error)),
+                Event::SuperblockRead(Err(error)) | Event::SuperblockWritten(Err(error)) | Event::FenceDone(Err(error)),
             ) => Some(match error {
                 StorageError::Fenced => Next::Rejoin { why: "fenced while taking over".to_owned() },
                 StorageError::Failed(why) => Next::Standby { why: format!("the takeover failed: {why}") },

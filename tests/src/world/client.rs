@@ -1,8 +1,8 @@
 //! Clients: each writes its own blocks and reads everybody's, tries the other head when one does not serve, and repeats
 //! a write until it is acknowledged.
 
-use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
 use replication::Extent;
+use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
 use sas_backend::HeadId;
 
 use super::{BLOCKS, CLIENTS, Entry, Marks, World, slot_of};

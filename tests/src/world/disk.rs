@@ -21,6 +21,7 @@ pub(super) struct SimDisk {
 
 struct Command {
     life: Incarnation,
+    aborted: bool,
     id: IoId,
     command: DiskCommand<Marks>,
 }
@@ -59,14 +60,14 @@ impl World {
         let life = self.slots[slot_of(of)].incarnation;
         self.disk.serial += 1;
         let serial = self.disk.serial;
-        self.disk.commands.insert(serial, Command { life, id, command });
+        self.disk.commands.insert(serial, Command { life, aborted: false, id, command });
         let delay = if self.chance(3) { self.between(20, 700) } else { self.between(0, 8) };
         self.at(delay, Entry::DiskEffect { of, command: serial });
     }
 
     pub(super) fn on_disk_effect(&mut self, of: HeadId, serial: u64) -> Result<(), String> {
-        let Some(Command { life, id, command }) = self.disk.commands.remove(&serial) else { return Ok(()) };
-        let result = if self.disk.registered[slot_of(of)] == Some(life) {
+        let Some(Command { life, aborted, id, command }) = self.disk.commands.remove(&serial) else { return Ok(()) };
+        let result = if !aborted && self.disk.registered[slot_of(of)] == Some(life) {
             Ok(match command {
                 DiskCommand::Read(extent) => {
                     Some(Marks(self.disk.blocks[index(extent.lba)..index(extent.end())].to_vec()))
@@ -127,11 +128,17 @@ impl World {
                 self.disk.registered[me] = Some(life);
                 Event::Registered(Ok(()))
             }
+            Action::ChangeKey { .. } if registered => Event::Registered(Ok(())),
+            Action::ChangeKey { .. } => Event::Registered(Err(StorageError::Fenced)),
             Action::Fence { .. } => {
                 // PREEMPT AND ABORT: what the other head has in flight is gone with its registration.
                 let other = slot_of(of.other());
                 let result = if registered {
-                    self.disk.registered[other] = None;
+                    if let Some(victim) = self.disk.registered[other].take() {
+                        for command in self.disk.commands.values_mut().filter(|command| command.life == victim) {
+                            command.aborted = true;
+                        }
+                    }
                     Ok(self.slots[other].head.is_none())
                 } else {
                     Err(StorageError::Fenced)

@@ -75,12 +75,14 @@ struct Slot {
     head: Option<Head<Marks>>,
     incarnation: Incarnation,
     paused_until: u64,
+    /// What has arrived while it was stopped.
+    backlog: VecDeque<Event<Marks>>,
     arbiter: Arbiter,
     heartbeat: Option<u64>,
     watching: bool,
     link_open: bool,
-    /// What it was told last about the link.
-    link_seen: bool,
+    /// The connection that it knows of.
+    link_seen: Option<u64>,
     access: Access,
     restart_at: Option<u64>,
 }
@@ -101,6 +103,7 @@ enum Entry {
     Connect,
     Fault,
     Restart { of: HeadId },
+    Wake { of: HeadId, life: Incarnation },
 }
 
 /// The simulated pair.
@@ -140,11 +143,12 @@ impl World {
             head: None,
             incarnation: Incarnation(0),
             paused_until: 0,
+            backlog: VecDeque::new(),
             arbiter: Arbiter::default(),
             heartbeat: None,
             watching: false,
             link_open: false,
-            link_seen: false,
+            link_seen: None,
             access: Access::Changing,
             restart_at: None,
         };
@@ -241,7 +245,7 @@ impl World {
         match entry {
             Entry::Deliver { to, life, event } => self.deliver(to, life, *event),
             Entry::Message { to, connection, message } => {
-                if connection == self.connection && self.slots[slot_of(to)].link_seen {
+                if connection == self.connection && self.slots[slot_of(to)].link_seen == Some(connection) {
                     let life = self.slots[slot_of(to)].incarnation;
                     return self.deliver(to, life, Event::Message(*message));
                 }
@@ -276,6 +280,7 @@ impl World {
                 }
                 Ok(())
             }
+            Entry::Wake { of, life } => self.wake(of, life),
             Entry::Restart { of } => {
                 if self.slots[slot_of(of)].head.is_none() {
                     self.start(of);
@@ -291,11 +296,27 @@ impl World {
         if slot.incarnation != life || slot.head.is_none() {
             return Ok(());
         }
-        if slot.paused_until > self.now {
-            let wait = slot.paused_until - self.now;
-            self.at(wait, Entry::Deliver { to, life, event: Box::new(event) });
+        if slot.paused_until > self.now || !slot.backlog.is_empty() {
+            self.slots[slot_of(to)].backlog.push_back(event);
             return Ok(());
         }
+        self.take_in(to, event)
+    }
+
+    /// A stopped head goes on with what has arrived meanwhile, in order.
+    fn wake(&mut self, of: HeadId, life: Incarnation) -> Result<(), String> {
+        if self.slots[slot_of(of)].incarnation != life || self.slots[slot_of(of)].paused_until > self.now {
+            return Ok(());
+        }
+        while let Some(event) = self.slots[slot_of(of)].backlog.pop_front() {
+            if self.slots[slot_of(of)].head.is_some() {
+                self.take_in(of, event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, to: HeadId, event: Event<Marks>) -> Result<(), String> {
         let dull = matches!(
             event,
             Event::Tick
@@ -327,7 +348,11 @@ impl World {
         match action {
             Action::Complete { op, outcome } => return self.on_complete(of, op, outcome),
             Action::Disk { id, command } => self.submit(of, id, command),
-            Action::ReadSuperblock | Action::WriteSuperblock(_) | Action::Register { .. } | Action::Fence { .. } => {
+            Action::ReadSuperblock
+            | Action::WriteSuperblock(_)
+            | Action::Register { .. }
+            | Action::ChangeKey { .. }
+            | Action::Fence { .. } => {
                 self.arbitrate(of, action);
             }
             Action::StartHeartbeat { epoch } => {
@@ -353,7 +378,7 @@ impl World {
             }
             Action::CloseLink => {
                 self.slots[slot_of(of)].link_open = false;
-                self.slots[slot_of(of)].link_seen = false;
+                self.slots[slot_of(of)].link_seen = None;
                 self.disconnect(5);
             }
             Action::SetAccess(access) => {
@@ -386,6 +411,7 @@ impl World {
         slot.head = Some(Head::new(config));
         slot.incarnation = incarnation;
         slot.paused_until = 0;
+        slot.backlog.clear();
         slot.arbiter = Arbiter::default();
         slot.heartbeat = None;
         slot.watching = false;
@@ -400,7 +426,7 @@ impl World {
         let slot = &mut self.slots[slot_of(of)];
         slot.head = None;
         slot.link_open = false;
-        slot.link_seen = false;
+        slot.link_seen = None;
         slot.access = Access::Changing;
         // What it had given to the disk may still take effect; its answers reach nobody.
         self.fail_requests_of(of);
@@ -413,7 +439,7 @@ impl World {
     fn fault(&mut self) -> Result<(), String> {
         let of = if self.chance(50) { HeadId::A } else { HeadId::B };
         match self.rng.random_range(0..10) {
-            0..=2 if self.may_die(of) => self.kill(of),
+            0..=2 if self.may_die() => self.kill(of),
             3 | 4 => {
                 self.cable = false;
                 self.note(|| "the cable is cut".to_owned());
@@ -427,10 +453,12 @@ impl World {
                 self.note(|| "the cable is mended".to_owned());
                 self.at(1, Entry::Connect);
             }
-            6 | 7 if self.may_die(of) && self.slots[slot_of(of)].head.is_some() => {
+            6 | 7 if self.may_die() && self.slots[slot_of(of)].head.is_some() => {
                 let pause = self.between(10, 2_500);
                 self.note(|| format!("{of} is stopped for {pause} ms"));
                 self.slots[slot_of(of)].paused_until = self.now + pause;
+                let life = self.slots[slot_of(of)].incarnation;
+                self.at(pause, Entry::Wake { of, life });
             }
             8 => {
                 self.orders += 1;
@@ -439,7 +467,7 @@ impl World {
                 let life = self.slots[slot_of(to)].incarnation;
                 return self.deliver(to, life, order);
             }
-            9 if self.may_die(of) => {
+            9 if self.may_die() => {
                 let life = self.slots[slot_of(of)].incarnation;
                 return self.deliver(of, life, Event::Shutdown);
             }
@@ -448,18 +476,22 @@ impl World {
         Ok(())
     }
 
-    /// Whether losing this head (or not hearing from it) is the only failure: the other one lives, knows the link, and
-    /// what is acknowledged is in both RAMs or on the disk.
-    fn may_die(&self, of: HeadId) -> bool {
+    /// Whether losing a head now is the only failure: both live and are connected, and what is acknowledged is in both
+    /// RAMs or on the disk.
+    fn may_die(&self) -> bool {
         if self.plan.double_faults {
             return true;
         }
-        let both = self.slots.iter().all(|slot| slot.head.is_some() && slot.paused_until <= self.now && slot.link_seen);
+        let both = self
+            .slots
+            .iter()
+            .all(|slot| slot.head.is_some() && slot.paused_until <= self.now && slot.link_seen.is_some());
         let complete = self.disk.ownership.mirror.is_some() || !self.disk.ownership.draining;
         let in_life = |incarnation: Incarnation| self.slots.iter().any(|slot| slot.incarnation == incarnation);
-        let mirror_lives = self.disk.ownership.mirror.is_none_or(in_life);
-        let _ = of;
-        both && complete && mirror_lives && self.cable
+        let copies_live = [self.disk.ownership.mirror, self.disk.ownership.owner_incarnation]
+            .into_iter()
+            .all(|copy| copy.is_none_or(in_life));
+        both && complete && copies_live && self.cable
     }
 
     fn heal(&mut self) {
@@ -472,6 +504,8 @@ impl World {
             if self.slots[slot_of(of)].head.is_none() {
                 self.start(of);
             }
+            let life = self.slots[slot_of(of)].incarnation;
+            self.at(0, Entry::Wake { of, life });
         }
         self.at(1, Entry::Connect);
     }
@@ -496,7 +530,7 @@ impl World {
         let head = |of: HeadId| {
             let slot = &self.slots[slot_of(of)];
             let status = slot.head.as_ref().map(Head::status);
-            format!("{of}: {status:?} link {}", slot.link_seen)
+            format!("{of}: {status:?} link {:?}", slot.link_seen)
         };
         format!("at {} ms; disk {:?}; {}; {}", self.now, self.disk.ownership, head(HeadId::A), head(HeadId::B))
     }
@@ -506,9 +540,9 @@ impl World {
 impl World {
     fn connect(&mut self) {
         self.cable = true;
-        let ready = self.slots.iter().all(|slot| slot.head.is_some() && slot.link_open && !slot.link_seen);
+        let ready = self.slots.iter().all(|slot| slot.head.is_some() && slot.link_open && slot.link_seen.is_none());
         if !ready {
-            if self.slots.iter().any(|slot| slot.link_open && !slot.link_seen) {
+            if self.slots.iter().any(|slot| slot.link_open && slot.link_seen.is_none()) {
                 // The link tries again by itself.
                 let open = self.slots.iter().all(|slot| slot.link_open);
                 if open {
@@ -519,7 +553,7 @@ impl World {
         }
         self.connection += 1;
         for to in [HeadId::A, HeadId::B] {
-            self.slots[slot_of(to)].link_seen = true;
+            self.slots[slot_of(to)].link_seen = Some(self.connection);
             self.last_delivery[slot_of(to)] = self.now;
             let connection = self.connection;
             self.at(0, Entry::Link { to, connection, up: true });
@@ -545,8 +579,8 @@ impl World {
             let other = slot_of(to.other());
             return self.deliver(to, life, Event::LinkUp { peer: self.slots[other].incarnation });
         }
-        if self.slots[slot_of(to)].link_seen && connection < self.connection {
-            self.slots[slot_of(to)].link_seen = false;
+        if self.slots[slot_of(to)].link_seen == Some(connection) {
+            self.slots[slot_of(to)].link_seen = None;
             self.deliver(to, life, Event::LinkDown)?;
         }
         if self.cable {

@@ -206,12 +206,7 @@ impl<D: Data> Owner<D> {
         core.actions.push_back(Action::Disk { id, command: DiskCommand::Read(span) });
     }
 
-    pub(super) fn on_read_done(
-        &mut self,
-        core: &mut Core<D>,
-        read: DiskRead<D>,
-        result: Result<Option<D>, IoError>,
-    ) {
+    pub(super) fn on_read_done(&mut self, core: &mut Core<D>, read: DiskRead<D>, result: Result<Option<D>, IoError>) {
         let Some(op) = read.op else { return };
         let outcome = match result {
             Ok(Some(data)) if data.blocks() == read.span.blocks => Outcome::Data(read.assemble(&data)),

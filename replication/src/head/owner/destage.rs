@@ -167,7 +167,8 @@ impl<D: Data> Owner<D> {
     pub(super) fn flush(&mut self, core: &mut Core<D>) {
         let next = &self.flusher.next;
         let due = next.is_urgent() || self.runs.is_empty() || next.written.len() >= FLUSH_RUNS;
-        if !self.flusher.is_idle() || next.is_empty() || !due || self.handing_over_now() || core.now < self.retry_after {
+        if !self.flusher.is_idle() || next.is_empty() || !due || self.handing_over_now() || core.now < self.retry_after
+        {
             return;
         }
         let id = core.next_io();

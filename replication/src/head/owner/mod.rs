@@ -203,7 +203,9 @@ impl<D: Data> Owner<D> {
     pub(super) fn mode(&self, core: &Core<D>) -> Mode {
         match self.mode {
             _ if self.handing_over => Mode::HandingOver,
-            OwnerMode::Solo { .. } if core.recorded.as_ref().is_some_and(|recorded| recorded.draining) => Mode::Draining,
+            OwnerMode::Solo { .. } if core.recorded.as_ref().is_some_and(|recorded| recorded.draining) => {
+                Mode::Draining
+            }
             OwnerMode::Solo { .. } => Mode::Solo,
             OwnerMode::Joining { .. } => Mode::Joining,
             OwnerMode::Mirrored { .. } => Mode::Mirrored,
@@ -268,4 +270,3 @@ impl<D: Data> Owner<D> {
         None
     }
 }
-

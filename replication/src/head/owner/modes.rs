@@ -38,10 +38,8 @@ impl<D: Data> Owner<D> {
             return self.stop_solo(core);
         }
         self.handing_over = false;
-        let standby = matches!(
-            core.peer.and_then(|peer| peer.state),
-            Some(PeerState { role: PeerRole::Standby { .. }, .. })
-        );
+        let standby =
+            matches!(core.peer.and_then(|peer| peer.state), Some(PeerState { role: PeerRole::Standby { .. }, .. }));
         if invited.is_none() && standby && self.recording.is_none() {
             let epoch = core.recorded.as_ref()?.epoch.next();
             self.invitations += 1;
@@ -60,7 +58,8 @@ impl<D: Data> Owner<D> {
         for (_, write) in self.pending.iter_mut() {
             write.position = None;
         }
-        let mut dirty: Vec<_> = core.memory.map.iter().map(|(at, piece)| (piece.version, at, piece.data.clone())).collect();
+        let mut dirty: Vec<_> =
+            core.memory.map.iter().map(|(at, piece)| (piece.version, at, piece.data.clone())).collect();
         dirty.sort_by_key(|(version, at, _)| (*version, *at));
         let mut sent = 0;
         for (version, extent, data) in dirty {
@@ -199,10 +198,7 @@ impl<D: Data> Owner<D> {
                 core.announce("drained: the disk is complete".to_owned());
                 self.record(core, |next| next.draining = false);
             }
-            OwnerMode::Solo { .. }
-            | OwnerMode::Joining { .. }
-            | OwnerMode::Mirrored { .. }
-            | OwnerMode::Degrading => {}
+            OwnerMode::Solo { .. } | OwnerMode::Joining { .. } | OwnerMode::Mirrored { .. } | OwnerMode::Degrading => {}
         }
         if !quiet {
             self.idle_since = None;
@@ -243,7 +239,7 @@ impl<D: Data> Owner<D> {
         let new_epoch = core.recorded.as_ref().is_none_or(|recorded| recorded.epoch != next.epoch);
         core.recorded = Some(next.clone());
         if new_epoch {
-            core.actions.push_back(Action::Register { epoch: next.epoch });
+            core.actions.push_back(Action::ChangeKey { epoch: next.epoch });
             self.on_new_mode(core);
         } else {
             self.acknowledge_all(core);
