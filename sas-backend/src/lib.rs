@@ -6,6 +6,17 @@
 
 pub mod buffer;
 pub mod disk;
+mod file;
+mod gate;
+mod ioctl;
 pub mod superblock;
+mod sync;
+#[cfg(test)]
+mod testing;
+mod threads;
+mod uring;
+mod work;
 
+pub use file::OpenError;
 pub use superblock::{Epoch, HeadId, Identity, Incarnation, Superblock};
+pub use sync::SyncIo;
