@@ -9,6 +9,7 @@ pub mod disk;
 mod file;
 mod gate;
 mod ioctl;
+pub mod reservation;
 pub mod superblock;
 mod sync;
 #[cfg(test)]
@@ -18,5 +19,6 @@ mod uring;
 mod work;
 
 pub use file::OpenError;
+pub use reservation::{Key, ReservationError, Reservations};
 pub use superblock::{Epoch, HeadId, Identity, Incarnation, Superblock};
 pub use sync::SyncIo;
