@@ -17,6 +17,7 @@ use crate::superblock::HeadId;
 pub(crate) mod emulated;
 pub(crate) mod exclusive;
 mod key;
+pub(crate) mod linux_pr;
 
 pub(crate) mod locks;
 mod process;
@@ -24,6 +25,7 @@ mod sidecar;
 pub mod table;
 
 pub use key::Key;
+pub(crate) use sidecar::sidecar_path;
 
 /// The reservations of one disk as one head sees them. All calls block: use a thread for them.
 pub trait Reservations: Send {

@@ -37,10 +37,7 @@ pub(crate) struct Locked<'a> {
 impl Sidecar {
     /// Open the sidecar of the image, or create an empty one.
     pub(crate) fn open(image: &Path) -> std::io::Result<Self> {
-        // Both heads must find the same file, whatever links lead to the image.
-        let mut path = std::fs::canonicalize(image)?.into_os_string();
-        path.push(".reservations");
-        let path = PathBuf::from(path);
+        let path = sidecar_path(image)?;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         Ok(Self { path, file: Some(file) })
     }
@@ -142,6 +139,13 @@ impl Drop for Locked<'_> {
             tracing::error!(%errno, "the lock of the reservations cannot be given up");
         }
     }
+}
+
+/// Where the sidecar of an image is. Both heads must find the same file, whatever links lead to the image.
+pub(crate) fn sidecar_path(image: &Path) -> std::io::Result<PathBuf> {
+    let mut path = std::fs::canonicalize(image)?.into_os_string();
+    path.push(".reservations");
+    Ok(PathBuf::from(path))
 }
 
 fn whole_file(kind: i32) -> libc::flock {
