@@ -1,8 +1,10 @@
 //! What `targetctl disk init` does: look at what a disk holds, then write both copies of the first superblock.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::buffer::{Block, PAGE_BYTES};
 use crate::disk::DiskError;
@@ -95,8 +97,8 @@ pub fn initialise(path: &Path, new: &NewDisk, existing: Existing) -> Result<Supe
     let size_bytes = file.geometry.size_bytes;
     let region = region(path, size_bytes)?;
     let superblock = Superblock::new(identity(new, &file, region)?);
-    let file = std::sync::Arc::new(file);
-    let io = SyncIo::new(std::sync::Arc::clone(&file));
+    let file = Arc::new(file);
+    let io = SyncIo::new(Arc::clone(&file));
     match (existing, look(&file.file, region, size_bytes)?) {
         (Existing::OnlyIfBlank | Existing::Keep, Contents::HasSuperblock(old)) => {
             let Identity { iqn, lun_name, .. } = &old.identity;
@@ -105,7 +107,7 @@ pub fn initialise(path: &Path, new: &NewDisk, existing: Existing) -> Result<Supe
         (Existing::OnlyIfBlank, Contents::HasData { what }) => return Err(InitError::NotBlank(what)),
         (Existing::Keep, _) if !is_free(&file.file, region, size_bytes)? => return Err(InitError::NoRoom),
         (Existing::OnlyIfBlank | Existing::Keep, _) => {}
-        (Existing::Wipe, _) => wipe(&io, region, size_bytes)?,
+        (Existing::Wipe, _) => wipe(&file.file, region, size_bytes)?,
     }
     forget_reservations(&file)?;
     let block = Block::from(&superblock.emit());
@@ -147,16 +149,20 @@ fn forget_reservations(file: &DiskFile) -> Result<(), InitError> {
 }
 
 /// Zero what could be taken for something else: the start, and everything from the region on.
-fn wipe(io: &SyncIo, region: Region, size_bytes: u64) -> Result<(), DiskError> {
+fn wipe(file: &File, region: Region, size_bytes: u64) -> Result<(), DiskError> {
     let zeroes = Block::zeroed();
-    let start = 0..size_of_memory(START_BYTES);
-    let whole_blocks_end = size_bytes - size_bytes % size_of_memory(PAGE_BYTES);
-    for range in [start, region.start()..whole_blocks_end] {
-        for offset in range.step_by(PAGE_BYTES) {
-            io.write_block(offset, &zeroes, false)?;
+    for range in [0..size_of_memory(START_BYTES), region.start()..size_bytes] {
+        for (offset, len) in pages(range) {
+            file.write_all_at(&zeroes[..len], offset).map_err(|error| DiskError::from_io(&error))?;
         }
     }
     Ok(())
+}
+
+/// Page by page; the last one may be shorter, as the device's last block may lie off a page.
+fn pages(range: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
+    let end = range.end;
+    range.step_by(PAGE_BYTES).map(move |at| (at, usize::try_from(end - at).unwrap_or(PAGE_BYTES).min(PAGE_BYTES)))
 }
 
 fn size_of_memory(len: usize) -> u64 {
@@ -191,10 +197,9 @@ fn has_data(what: String) -> Contents {
 /// Whether everything from the region to the end is zero.
 fn is_free(file: &File, region: Region, size_bytes: u64) -> Result<bool, DiskError> {
     let mut block = Block::zeroed();
-    let whole_blocks_end = size_bytes - size_bytes % size_of_memory(PAGE_BYTES);
-    for offset in (region.start()..whole_blocks_end).step_by(PAGE_BYTES) {
-        read(file, offset, &mut block[..])?;
-        if block.iter().any(|&byte| byte != 0) {
+    for (offset, len) in pages(region.start()..size_bytes) {
+        read(file, offset, &mut block[..len])?;
+        if block[..len].iter().any(|&byte| byte != 0) {
             return Ok(false);
         }
     }

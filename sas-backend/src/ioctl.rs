@@ -68,7 +68,7 @@ pub(crate) struct PrReadReservation {
     pub(crate) kind: u32,
 }
 
-// linux/pr.h as of 6.20; the sizes are part of the request numbers.
+// linux/pr.h as of 6.19; the sizes are part of the request numbers.
 const _: () = assert!(size_of::<PrRegistration>() == 24 && offset_of!(PrRegistration, flags) == 16);
 const _: () = assert!(size_of::<PrReservation>() == 16 && offset_of!(PrReservation, kind) == 8);
 const _: () = assert!(size_of::<PrPreempt>() == 24 && offset_of!(PrPreempt, kind) == 16);

@@ -5,7 +5,7 @@
 //!   RESERVATION KEY and SERVICE ACTION RESERVATION KEY (SPC-4 6.16).
 //! * A refusal by the device is a positive return value, not an errno.
 //! * The types have numbers of their own: Exclusive Access, Registrants Only is 4 (SCSI: 6).
-//! * Reading keys and reservation is recent (6.20); before, a SCSI disk can be asked by SG_IO, an NVMe one cannot.
+//! * Reading keys and reservation is recent (6.19); before, a SCSI disk can be asked by SG_IO, an NVMe one cannot.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

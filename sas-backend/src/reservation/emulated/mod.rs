@@ -11,12 +11,11 @@
 //! As on a disk, a head must register before it writes: I/O of a head that never registered is let through as long as
 //! nobody holds a reservation, and nobody waits for it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::os::fd::AsFd;
 
 use super::locks::LockRange;
 use super::process::{GRACE, PATIENCE, Waiting};
@@ -69,9 +68,10 @@ impl Emulated {
         let member = Arc::new(Member { head, file, sidecar, standing, fenced: event()? });
         let stop = Arc::new(event()?);
         let watcher = Some(watch::spawn(Arc::clone(&member), Arc::clone(&stop))?);
+        let emulated = Self { member, stop, watcher };
         // The watch stands: whatever changes from here on is noticed.
-        member.look()?;
-        Ok(Self { member, stop, watcher })
+        emulated.member.look()?;
+        Ok(emulated)
     }
 }
 

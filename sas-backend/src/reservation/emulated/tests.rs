@@ -159,6 +159,17 @@ fn a_head_whose_table_was_removed_stops() {
     assert!(matches!(a.reservations.register(key(A, 2)), Err(ReservationError::Sidecar(_))));
 }
 
+#[test]
+fn a_damaged_table_is_not_believed() {
+    let scratch = Scratch::new();
+    let image = scratch.image("disk", SIZE);
+    std::fs::write(scratch.path("disk.reservations"), b"something else").unwrap();
+    let file = Arc::new(DiskFile::open(&image, None).unwrap());
+    let error = Emulated::new(A, Arc::clone(&file)).unwrap_err().to_string();
+    assert!(error.ends_with("disk.reservations is damaged; remove it while neither head runs"), "{error}");
+    assert!(file.gate.is_closed() && Arc::strong_count(&file) == 1);
+}
+
 const IMAGE: &str = "TWINHEAD_TEST_IMAGE";
 const ROLE: &str = "TWINHEAD_TEST_ROLE";
 
