@@ -192,10 +192,11 @@ disk = "/srv/e"
 }
 
 #[test]
-fn values_that_cannot_be_are_all_reported() {
+fn addresses_that_cannot_be_are_all_reported() {
     let text = r#"
-[target]
-iqn = "iqn.2026-11.com.example:Pair"
+target = { iqn = "iqn.2026-11.com.example:Pair" }
+link = { secret-file = "link.secret" }
+luns = [{ id = 0, name = "d", disk = "/srv/d" }]
 [heads.a]
 portals = [
     "0.0.0.0:3260",
@@ -210,8 +211,55 @@ link = "0.0.0.0:3270"
 control = "a.sock"
 [heads.b]
 portals = []
-[link]
-secret-file = "link.secret"
+"#;
+    refused(text, &expect![[r#"
+        13 problems
+        line 2, column 18: target.iqn: iSCSI names are compared in lower case; write "iqn.2026-11.com.example:pair"
+          found: "iqn.2026-11.com.example:Pair"
+          right: a name such as "iqn.2026-11.com.example:pair1": iqn., the year and month in which you held the domain, the domain backwards, optionally a colon and a name of your own
+        line 3, column 24: link.secret-file: not an absolute path
+          found: "link.secret"
+          right: an absolute path such as "/etc/twinhead/link.secret"
+        line 7, column 5: heads.a.portals: initiators would be told to connect to every address
+          found: "0.0.0.0:3260"
+          right: { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }
+        line 8, column 5: heads.a.portals: "127.0.0.1" is not an address and a port
+          found: "127.0.0.1"
+          right: "127.0.0.1:3260", or for IPv6 "[2001:db8::1]:3260"
+        line 9, column 5: heads.a.portals: nothing can connect to port 0
+          found: { listen = "127.0.0.1:0" }
+          right: a port from 1 to 65535; 3260 is iSCSI's own
+        line 10, column 5: heads.a.portals: nobody can connect to "[::]:3260"
+          found: { listen = "0.0.0.0:3260", advertise = "[::]:3260" }
+          right: an address or name by which initiators reach this head, such as "192.0.2.1:3260"
+        line 11, column 5: heads.a.portals: unknown field `lisen`, expected `listen` or `advertise`
+          found: { lisen = "0.0.0.0:3260" }
+          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }
+        line 12, column 5: heads.a.portals: "san:3260" is not an address and a port
+          found: "san:3260"
+          right: "192.0.2.1:3260", or for IPv6 "[2001:db8::1]:3260"
+        line 13, column 5: heads.a.portals: nothing can connect to a multicast or broadcast address
+          found: "224.0.0.1:3260"
+          right: an address of this head
+        line 15, column 8: heads.a.link: the other head cannot connect to every address
+          found: "0.0.0.0:3270"
+          right: the address on which the other head reaches this one, such as "198.51.100.1:3270"
+        line 16, column 11: heads.a.control: not a path for a socket
+          found: "a.sock"
+          right: an absolute path such as "/run/twinhead/a.sock", at most 107 bytes long
+        line 17, column 1: heads.b.link: missing
+          found: [heads.b]
+          right: the address on which the other head reaches this one, such as "198.51.100.1:3270"
+        line 18, column 11: heads.b.portals: missing
+          found: []
+          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }"#]]);
+}
+
+#[test]
+fn values_that_cannot_be_are_all_reported() {
+    let text = r#"
+target = { iqn = "iqn.2026-11.com.example" }
+heads.a = { portals = ["127.0.0.1:3260"] }
 [limits]
 lease-ms = 10
 max-drain-ms = 100000
@@ -224,83 +272,41 @@ preferred = "c"
 block-bytes = 1024
 [[luns]]
 "#;
-    refused(
-        text,
-        &expect![[r#"
-            24 problems
-            line 3, column 7: target.iqn: iSCSI names are compared in lower case; write "iqn.2026-11.com.example:pair"
-              found: "iqn.2026-11.com.example:Pair"
-              right: a name such as "iqn.2026-11.com.example:pair1": iqn., the year and month in which you held the domain, the domain backwards, optionally a colon and a name of your own
-            line 6, column 5: heads.a.portals: initiators would be told to connect to every address
-              found: "0.0.0.0:3260"
-              right: { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }
-            line 7, column 5: heads.a.portals: "127.0.0.1" is not an address and a port
-              found: "127.0.0.1"
-              right: "127.0.0.1:3260", or for IPv6 "[2001:db8::1]:3260"
-            line 8, column 5: heads.a.portals: nothing can connect to port 0
-              found: { listen = "127.0.0.1:0" }
-              right: a port from 1 to 65535; 3260 is iSCSI's own
-            line 9, column 5: heads.a.portals: nobody can connect to "[::]:3260"
-              found: { listen = "0.0.0.0:3260", advertise = "[::]:3260" }
-              right: an address or name by which initiators reach this head, such as "192.0.2.1:3260"
-            line 10, column 5: heads.a.portals: unknown field `lisen`, expected `listen` or `advertise`
-              found: { lisen = "0.0.0.0:3260" }
-              right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }
-            line 11, column 5: heads.a.portals: "san:3260" is not an address and a port
-              found: "san:3260"
-              right: "192.0.2.1:3260", or for IPv6 "[2001:db8::1]:3260"
-            line 12, column 5: heads.a.portals: nothing can connect to a multicast or broadcast address
-              found: "224.0.0.1:3260"
-              right: an address of this head
-            line 14, column 8: heads.a.link: the other head cannot connect to every address
-              found: "0.0.0.0:3270"
-              right: the address on which the other head reaches this one, such as "198.51.100.1:3270"
-            line 15, column 11: heads.a.control: not a path for a socket
-              found: "a.sock"
-              right: an absolute path such as "/run/twinhead/a.sock", at most 107 bytes long
-            line 16, column 1: heads.b.link: missing
-              found: [heads.b]
-              right: the address on which the other head reaches this one, such as "198.51.100.1:3270"
-            line 17, column 11: heads.b.portals: missing
-              found: []
-              right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }
-            line 19, column 15: link.secret-file: not an absolute path
-              found: "link.secret"
-              right: an absolute path such as "/etc/twinhead/link.secret"
-            line 21, column 12: limits.lease-ms: out of range
-              found: 10
-              right: 50 to 10000 milliseconds, such as 200
-            line 22, column 16: limits.max-drain-ms: out of range
-              found: 100000
-              right: 100 to 60000 milliseconds, such as 1000
-            line 23, column 16: limits.mirror-bytes: `1G` is not a size; write a whole number and one of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB
-              found: "1G"
-              right: 16 MiB to 16 TiB, such as "1GiB"
-            line 25, column 6: luns[0].id: not a LUN number
-              found: 256
-              right: a whole number from 0 to 255, used once
-            line 26, column 8: luns[0].name: not a name for a LUN
-              found: "all"
-              right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
-            line 27, column 8: luns[0].disk: not a path to a disk
-              found: "d"
-              right: an absolute path without .. to a block device or a file, such as "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
-            line 28, column 13: luns[0].preferred: `c` is not a head; heads are called a and b
-              found: "c"
-              right: a head that is configured: "a", or with two heads "b"
-            line 29, column 15: luns[0].block-bytes: not a block size
-              found: 1024
-              right: 512 or 4096, or nothing for what the disk has
-            line 30, column 1: luns[1].id: missing
-              found: [[luns]]
-              right: a whole number from 0 to 255, used once
-            line 30, column 1: luns[1].name: missing
-              found: [[luns]]
-              right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
-            line 30, column 1: luns[1].disk: missing
-              found: [[luns]]
-              right: an absolute path without .. to a block device or a file, such as "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4""#]],
-    );
+    refused(text, &expect![[r#"
+        11 problems
+        line 5, column 12: limits.lease-ms: out of range
+          found: 10
+          right: 50 to 10000 milliseconds, such as 200
+        line 6, column 16: limits.max-drain-ms: out of range
+          found: 100000
+          right: 100 to 60000 milliseconds, such as 1000
+        line 7, column 16: limits.mirror-bytes: `1G` is not a size; write a whole number and one of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB
+          found: "1G"
+          right: 16 MiB to 16 TiB, such as "1GiB"
+        line 9, column 6: luns[0].id: not a LUN number
+          found: 256
+          right: a whole number from 0 to 255, used once
+        line 10, column 8: luns[0].name: not a name for a LUN
+          found: "all"
+          right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
+        line 11, column 8: luns[0].disk: not a path to a disk
+          found: "d"
+          right: an absolute path without .. to a block device or a file, such as "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
+        line 12, column 13: luns[0].preferred: `c` is not a head; heads are called a and b
+          found: "c"
+          right: a head that is configured: "a", or with two heads "b"
+        line 13, column 15: luns[0].block-bytes: not a block size
+          found: 1024
+          right: 512 or 4096, or nothing for what the disk has
+        line 14, column 1: luns[1].id: missing
+          found: [[luns]]
+          right: a whole number from 0 to 255, used once
+        line 14, column 1: luns[1].name: missing
+          found: [[luns]]
+          right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
+        line 14, column 1: luns[1].disk: missing
+          found: [[luns]]
+          right: an absolute path without .. to a block device or a file, such as "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4""#]]);
 }
 
 #[test]
