@@ -212,7 +212,9 @@ control = "a.sock"
 [heads.b]
 portals = []
 "#;
-    refused(text, &expect![[r#"
+    refused(
+        text,
+        &expect![[r#"
         13 problems
         line 2, column 18: target.iqn: iSCSI names are compared in lower case; write "iqn.2026-11.com.example:pair"
           found: "iqn.2026-11.com.example:Pair"
@@ -252,7 +254,8 @@ portals = []
           right: the address on which the other head reaches this one, such as "198.51.100.1:3270"
         line 18, column 11: heads.b.portals: missing
           found: []
-          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }"#]]);
+          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }"#]],
+    );
 }
 
 #[test]
@@ -272,7 +275,9 @@ preferred = "c"
 block-bytes = 1024
 [[luns]]
 "#;
-    refused(text, &expect![[r#"
+    refused(
+        text,
+        &expect![[r#"
         11 problems
         line 5, column 12: limits.lease-ms: out of range
           found: 10
@@ -306,7 +311,8 @@ block-bytes = 1024
           right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
         line 14, column 1: luns[1].disk: missing
           found: [[luns]]
-          right: an absolute path without .. to a block device or a file, such as "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4""#]]);
+          right: an absolute path without .. to a block device or a file, such as "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4""#]],
+    );
 }
 
 #[test]
