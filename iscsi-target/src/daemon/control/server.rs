@@ -44,7 +44,16 @@ struct Daemon {
 impl Server {
     /// Listen at `path`, for this user only. A socket file that nobody listens on is replaced.
     pub async fn bind(path: &Path) -> io::Result<Self> {
-        remove_stale(path).await?;
+        let bound = async {
+            remove_stale(path).await?;
+            Self::listen(path)
+        };
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("control socket {}: {error}", path.display()));
+        bound.await.map_err(named)
+    }
+
+    fn listen(path: &Path) -> io::Result<Self> {
         let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM.nonblocking(), None)?;
         socket.bind(&socket2::SockAddr::unix(path)?)?;
         // Before it listens: nobody gets in while the mode is still what the umask says.
@@ -98,7 +107,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         about => about?,
     };
-    let taken = |why: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{} {why}", path.display())));
+    let taken = |why: &'static str| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
     if !about.file_type().is_socket() {
         return taken("is there already and is not a socket");
     }
