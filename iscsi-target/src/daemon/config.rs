@@ -53,6 +53,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sas_backend::HeadId;
 use serde::{Deserialize, Serialize};
 
 pub use agreement::{Difference, differences};
@@ -187,6 +188,24 @@ impl HeadName {
 impl fmt::Display for HeadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+impl From<HeadName> for HeadId {
+    fn from(name: HeadName) -> Self {
+        match name {
+            HeadName::A => Self::A,
+            HeadName::B => Self::B,
+        }
+    }
+}
+
+impl From<HeadId> for HeadName {
+    fn from(id: HeadId) -> Self {
+        match id {
+            HeadId::A => Self::A,
+            HeadId::B => Self::B,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod config;
 mod daemon;
+mod disk;
 mod failure;
 mod handover;
 mod lun;
@@ -51,6 +52,7 @@ struct Global {
 enum Command {
     Status(status::Arguments),
     Handover(handover::Arguments),
+    Disk(disk::Arguments),
     Lun(lun::Arguments),
     Config(config::Arguments),
 }
@@ -66,6 +68,7 @@ impl Command {
         match self {
             Self::Status(arguments) => status::run(&arguments, global, out),
             Self::Handover(arguments) => handover::run(arguments, global, out),
+            Self::Disk(arguments) => disk::run(&arguments, global, out),
             Self::Lun(arguments) => lun::run(arguments, global, out),
             Self::Config(arguments) => config::run(&arguments, global, out),
         }

@@ -202,3 +202,59 @@ fn the_configuration_is_checked() {
         fixture.run("config check --head a").unwrap().ends_with("head a: its disks and the link secret are here\n")
     );
 }
+
+#[test]
+fn disks_are_initialised_once() {
+    let fixture = Fixture::new("disk");
+    let image = fixture.directory.join("db.img");
+    fixture.refused("disk init db", &expect!["ExitCode(unix_exit_status(1)): DIR/db.img is not initialised: DIR/db.img: no such file or device; --size creates a plain file"]);
+    fixture.refused("disk init db --size 1MiB", &expect!["ExitCode(unix_exit_status(1)): DIR/db.img is not initialised: DIR/db.img: 1048576 bytes are too small: 4 MiB at the end are reserved, and there must be at least 1 MiB before them"]);
+    assert!(!image.exists(), "a file that could not be used is removed again");
+    let done = fixture.run("disk init db --size 16MiB").unwrap();
+    let serial = |text: &str| text.lines().find(|line| line.contains("serial")).unwrap().to_owned();
+    expect![[r#"
+        DIR/db.img: LUN db of iqn.2026-11.com.example:pair1
+          size    12 MiB, 512-byte blocks
+          serial  ...
+          owner   nobody yet, epoch 0
+          mirror  none
+          whole   yes
+    "#]]
+    .assert_eq(&done.replace(&serial(&done), "  serial  ..."));
+    let path = image.to_str().unwrap();
+    assert_eq!(fixture.run(&format!("disk inspect {path}")).unwrap(), done);
+    fixture.refused(
+        "disk init 0 --size 16MiB",
+        &expect!["ExitCode(unix_exit_status(2)): DIR/db.img exists already; leave --size out to use it"],
+    );
+    fixture.refused(&format!("disk init {path}"), &expect![[r#"ExitCode(unix_exit_status(1)): DIR/db.img is not initialised: the disk is not blank: it is "db" of the target iqn.2026-11.com.example:pair1; nothing has to be done if it is in use already, --wipe makes it a new and empty disk"#]]);
+    assert_ne!(serial(&fixture.run("disk init db --wipe").unwrap()), serial(&done));
+}
+
+#[test]
+fn what_a_disk_holds_is_not_overwritten_by_mistake() {
+    let fixture = Fixture::new("holds");
+    let image = fixture.directory.join("db.img");
+    let mut content = vec![0; 16 << 20];
+    std::fs::write(&image, &content).unwrap();
+    assert_eq!(fixture.run("disk inspect db").unwrap(), "DIR/db.img: blank\n");
+    content[..4].copy_from_slice(b"XFSB");
+    std::fs::write(&image, &content).unwrap();
+    expect![[r#"
+        DIR/db.img: not a disk of Twinhead; it holds an XFS file system
+    "#]]
+    .assert_eq(&fixture.run("disk inspect db").unwrap());
+    fixture.refused("disk init db", &expect!["ExitCode(unix_exit_status(1)): DIR/db.img is not initialised: the disk is not blank: an XFS file system; --keep makes what it holds the contents of the LUN, --wipe overwrites it"]);
+    fixture.run("disk init db --keep").unwrap();
+    assert_eq!(std::fs::read(&image).unwrap()[..4], *b"XFSB");
+    fixture.refused(
+        "disk init other",
+        &expect!["ExitCode(unix_exit_status(2)): the configuration has no LUN for other; it has db (0) on DIR/db.img"],
+    );
+    fixture.refused(
+        "disk init /srv/other",
+        &expect![
+            "ExitCode(unix_exit_status(2)): the configuration has no LUN for /srv/other; it has db (0) on DIR/db.img"
+        ],
+    );
+}
