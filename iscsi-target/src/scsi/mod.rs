@@ -1,7 +1,9 @@
 //! SCSI as a logical unit sees it: commands in, answers out. Knows no transport, no disk and no clock.
 
 pub mod attention;
+pub mod decode;
 pub mod lun;
+pub mod opcodes;
 pub mod sense;
 
 use sas_backend::buffer::Payload;
