@@ -1,10 +1,21 @@
 //! SCSI as a logical unit sees it: commands in, answers out. Knows no transport, no disk and no clock.
 
 pub mod attention;
+pub mod block;
+pub mod capacity;
+pub mod config;
 pub mod decode;
+pub mod inquiry;
 pub mod lun;
+pub mod missing_lun;
+pub mod mode;
 pub mod opcodes;
+pub mod port_groups;
+pub mod report_luns;
+pub mod report_opcodes;
 pub mod sense;
+pub mod unit;
+pub mod vpd;
 
 use sas_backend::buffer::Payload;
 
