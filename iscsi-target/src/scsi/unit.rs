@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use alua::access::{self, Gate};
-use alua::{AccessState, GroupId, PortGroups, StatusCode, TargetPort};
+use alua::{AccessState, GroupId, PortGroups, StatusCode};
 
 use crate::scsi::attention::{Attention, Attentions};
 use crate::scsi::block::{self, BlockIo};

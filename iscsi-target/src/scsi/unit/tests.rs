@@ -2,6 +2,7 @@ use super::*;
 
 use std::fmt::Write;
 
+use alua::TargetPort;
 use proptest::prelude::*;
 use sas_backend::buffer::Pool;
 
