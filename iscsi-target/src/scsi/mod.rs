@@ -1,6 +1,26 @@
 //! SCSI as a logical unit sees it: commands in, answers out. Knows no transport, no disk and no clock.
 
+pub mod attention;
+pub mod block;
+pub mod capacity;
+pub mod config;
+pub mod decode;
+pub mod inquiry;
+pub mod lun;
+pub mod missing_lun;
+pub mod mode;
+pub mod opcodes;
+pub mod port_groups;
+pub mod report_luns;
+pub mod report_opcodes;
+pub mod sense;
+pub mod unit;
+pub mod vpd;
+
 use sas_backend::buffer::Payload;
+
+use crate::scsi::attention::Attention;
+use crate::scsi::sense::Sense;
 
 /// An I_T nexus: one initiator port logged in to one target port. Never used twice while the daemon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,4 +108,38 @@ pub struct Response {
     /// Data-Out bytes that the command asked for by its own length fields, for the residual count; `None` when the
     /// command takes exactly what was sent.
     pub data_out_wanted: Option<u64>,
+}
+
+impl Response {
+    /// `status` without data.
+    #[must_use]
+    pub const fn status(status: Status) -> Self {
+        Self { status, sense: Vec::new(), data_in: DataIn::None, data_out_wanted: None }
+    }
+
+    /// GOOD without data.
+    #[must_use]
+    pub const fn good() -> Self {
+        Self::status(Status::Good)
+    }
+
+    /// GOOD with as much of `bytes` as the allocation length lets through.
+    #[must_use]
+    pub fn parameters(mut bytes: Vec<u8>, allocation: u32) -> Self {
+        bytes.truncate(usize::try_from(allocation).unwrap_or(usize::MAX));
+        Self { data_in: DataIn::Parameters(bytes), ..Self::good() }
+    }
+
+    /// CHECK CONDITION with fixed format sense data (D_SENSE is 0).
+    #[must_use]
+    pub fn check(sense: impl Into<Sense>) -> Self {
+        Self { sense: sense.into().fixed(), ..Self::status(Status::CheckCondition) }
+    }
+
+    /// CHECK CONDITION that reports `attention`; the command was not executed. Also for commands that waited while
+    /// this head became the owner and may have been given up by their initiator meanwhile.
+    #[must_use]
+    pub fn unit_attention(attention: Attention) -> Self {
+        Self::check(attention.code())
+    }
 }

@@ -1,0 +1,278 @@
+//! Commands for blocks: checked here, executed by the daemon, answered here again (SBC-3 5).
+
+use sas_backend::buffer::Payload;
+
+use crate::scsi::config::UnitConfig;
+use crate::scsi::decode::{BlockCommand, Extent};
+use crate::scsi::sense::{Sense, SenseCode};
+use crate::scsi::unit::Verdict;
+use crate::scsi::{Command, DataIn, Response};
+
+/// MAXIMUM TRANSFER LENGTH, in bytes.
+pub const MAX_TRANSFER_BYTES: u32 = 16 << 20;
+/// MAXIMUM WRITE SAME LENGTH, in bytes.
+pub const MAX_WRITE_SAME_BYTES: u32 = 16 << 20;
+
+/// What the daemon has to do with blocks. Ranges are within the unit, data are whole blocks, and neither is empty.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BlockOp {
+    /// Read them.
+    Read {
+        /// First block.
+        lba: u64,
+        /// Blocks.
+        blocks: u64,
+    },
+    /// Write them.
+    Write {
+        /// First block.
+        lba: u64,
+        /// What.
+        data: Payload,
+        /// Not acknowledged before it is stable.
+        fua: bool,
+    },
+    /// Write them to the disk and read them back.
+    WriteAndVerify {
+        /// First block.
+        lba: u64,
+        /// What.
+        data: Payload,
+        /// Compare with `data`; otherwise being readable is enough.
+        compare: bool,
+    },
+    /// See whether they can be read.
+    Verify {
+        /// First block.
+        lba: u64,
+        /// Blocks.
+        blocks: u64,
+    },
+    /// Compare them.
+    Compare {
+        /// First block.
+        lba: u64,
+        /// With what.
+        data: Payload,
+    },
+    /// Write the same block over and over.
+    WriteSame {
+        /// First block.
+        lba: u64,
+        /// Blocks.
+        blocks: u64,
+        /// One block; `None` is zeroes.
+        pattern: Option<Payload>,
+    },
+    /// Make everything stable that was acknowledged before, in these blocks at least.
+    Flush {
+        /// First block.
+        lba: u64,
+        /// Blocks.
+        blocks: u64,
+    },
+}
+
+/// An operation and what its answer needs to know of the command.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BlockIo {
+    /// What to do.
+    pub op: BlockOp,
+    data_out_wanted: Option<u64>,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoError {
+    /// The data differ, first at this byte of the Data-Out.
+    Miscompare {
+        /// Offset in bytes.
+        offset: u64,
+    },
+    /// The blocks cannot be read or written.
+    Medium {
+        /// The first bad block, if known.
+        lba: Option<u64>,
+    },
+    /// The disk has no room.
+    NoSpace,
+    /// Not done, or done in part; the initiator should try again.
+    Aborted,
+    /// This head does not own the unit any more; nothing was done.
+    NotOwner,
+}
+
+/// The end of an operation: for a read its blocks, in order; otherwise nothing.
+pub type IoResult = Result<Vec<Payload>, IoError>;
+
+/// The answer to the command that became `io`.
+#[must_use]
+pub fn finish(io: &BlockIo, result: IoResult) -> Response {
+    let answer = match (result, &io.op) {
+        (Ok(blocks), BlockOp::Read { .. }) => Response { data_in: DataIn::Blocks(blocks), ..Response::good() },
+        (Ok(_), _) => Response::good(),
+        (Err(error), op) => Response::check(sense_of(error, op)),
+    };
+    Response { data_out_wanted: io.data_out_wanted, ..answer }
+}
+
+fn sense_of(error: IoError, op: &BlockOp) -> Sense {
+    match error {
+        IoError::Miscompare { offset } => Sense::from(SenseCode::MISCOMPARE_DURING_VERIFY).with_information(offset),
+        IoError::Medium { lba } => {
+            let code = match op {
+                BlockOp::Read { .. } | BlockOp::Verify { .. } | BlockOp::Compare { .. } => {
+                    SenseCode::UNRECOVERED_READ_ERROR
+                }
+                BlockOp::Write { .. }
+                | BlockOp::WriteAndVerify { .. }
+                | BlockOp::WriteSame { .. }
+                | BlockOp::Flush { .. } => SenseCode::WRITE_ERROR,
+            };
+            Sense { information: lba, ..code.into() }
+        }
+        IoError::NoSpace => SenseCode::SPACE_ALLOCATION_FAILED.into(),
+        IoError::Aborted => SenseCode::INTERNAL_TARGET_FAILURE.into(),
+        IoError::NotOwner => SenseCode::STANDBY.into(),
+    }
+}
+
+/// Check the medium command `asked` and say what to do.
+pub(super) fn begin(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Verdict {
+    checked(config, command, asked).unwrap_or_else(Into::into)
+}
+
+fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Result<Verdict, Sense> {
+    let without_data = |op| Verdict::Io(BlockIo { op, data_out_wanted: command.data_out.is_some().then_some(0) });
+    Ok(match asked {
+        BlockCommand::Read { extent } => {
+            check_transfer(config, command, extent)?;
+            let Extent { lba, blocks } = extent;
+            if blocks == 0 { Response::good().into() } else { without_data(BlockOp::Read { lba, blocks }) }
+        }
+        BlockCommand::Verify { extent, compare: false } => {
+            // No data goes over the wire, so no transfer length limits it.
+            check_range(config, extent)?;
+            let Extent { lba, blocks } = extent;
+            // The row says Data-Out, for the form that compares.
+            if blocks == 0 { nothing_wanted(0) } else { without_data(BlockOp::Verify { lba, blocks }) }
+        }
+        BlockCommand::Write { extent, fua } => {
+            with_data(config, command, extent, |lba, data| BlockOp::Write { lba, data, fua })?
+        }
+        BlockCommand::Verify { extent, compare: true } => {
+            with_data(config, command, extent, |lba, data| BlockOp::Compare { lba, data })?
+        }
+        BlockCommand::WriteAndVerify { extent, compare } => {
+            with_data(config, command, extent, |lba, data| BlockOp::WriteAndVerify { lba, data, compare })?
+        }
+        BlockCommand::WriteSame { extent, no_data_out } => write_same(config, command, extent, no_data_out)?,
+        BlockCommand::PreFetch { extent } => {
+            // GOOD, not CONDITION MET: nothing was put into the cache.
+            check_range(config, extent)?;
+            Response::good().into()
+        }
+        BlockCommand::SynchronizeCache { extent } => {
+            let Extent { lba, blocks } = to_the_end(config, extent)?;
+            if blocks == 0 { Response::good().into() } else { without_data(BlockOp::Flush { lba, blocks }) }
+        }
+        // The medium stays; stopping only makes it safe.
+        BlockCommand::StartStopUnit { start: false, no_flush: false } => {
+            without_data(BlockOp::Flush { lba: 0, blocks: config.blocks })
+        }
+        BlockCommand::StartStopUnit { .. } => Response::good().into(),
+    })
+}
+
+/// GOOD to a command whose own length fields ask for `bytes` of Data-Out that it does not need.
+fn nothing_wanted(bytes: u64) -> Verdict {
+    Response { data_out_wanted: Some(bytes), ..Response::good() }.into()
+}
+
+/// LOGICAL BLOCK ADDRESS OUT OF RANGE unless all of `extent` is on the unit; an empty one may start at its very end.
+fn check_range(config: &UnitConfig, extent: Extent) -> Result<(), Sense> {
+    match extent.lba.checked_add(extent.blocks) {
+        Some(end) if end <= config.blocks => Ok(()),
+        _ => Err(SenseCode::LBA_OUT_OF_RANGE.into()),
+    }
+}
+
+/// `extent` with a length of 0 taken as "to the end of the medium" (SBC-3 5.22).
+fn to_the_end(config: &UnitConfig, extent: Extent) -> Result<Extent, Sense> {
+    check_range(config, extent)?;
+    let blocks = if extent.blocks == 0 { config.blocks - extent.lba } else { extent.blocks };
+    Ok(Extent { blocks, ..extent })
+}
+
+/// The range, and the limit of page B0h.
+fn check_transfer(config: &UnitConfig, command: &Command, extent: Extent) -> Result<(), Sense> {
+    check_range(config, extent)?;
+    check_length(config, command, extent, MAX_TRANSFER_BYTES)
+}
+
+fn check_length(config: &UnitConfig, command: &Command, extent: Extent, max_bytes: u32) -> Result<(), Sense> {
+    if extent.blocks > u64::from(max_bytes / config.block_bytes) {
+        return Err(Sense::invalid_cdb(length_field(&command.cdb), Some(7)));
+    }
+    Ok(())
+}
+
+/// Where a medium CDB has its length: known by the group of its operation code.
+fn length_field(cdb: &[u8]) -> u16 {
+    match cdb.first().map(|opcode| opcode >> 5) {
+        Some(0) => 4,
+        Some(1 | 2) => 7,
+        Some(5) => 6,
+        _ => 10,
+    }
+}
+
+/// A command that takes as many blocks as its CDB says.
+///
+/// When fewer whole blocks came, these are executed and the residual count says how much is missing (RFC 7143 11.4.5);
+/// a broken block is refused with nothing done. What is too much is cut off.
+fn with_data(
+    config: &UnitConfig,
+    command: &Command,
+    extent: Extent,
+    op: impl FnOnce(u64, Payload) -> BlockOp,
+) -> Result<Verdict, Sense> {
+    check_transfer(config, command, extent)?;
+    let wanted = extent.blocks * u64::from(config.block_bytes);
+    let Some(data) = command.data_out.as_ref().filter(|data| !data.is_empty() && wanted > 0) else {
+        return Ok(nothing_wanted(wanted));
+    };
+    let length = usize::try_from(wanted).map_or(data.len(), |wanted| wanted.min(data.len()));
+    if !length.is_multiple_of(block_len(config)) {
+        let refused = Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU);
+        return Ok(Response { data_out_wanted: Some(wanted), ..refused }.into());
+    }
+    Ok(Verdict::Io(BlockIo { op: op(extent.lba, data.slice(0..length)), data_out_wanted: Some(wanted) }))
+}
+
+fn block_len(config: &UnitConfig) -> usize {
+    usize::try_from(config.block_bytes).expect("512 or 4096")
+}
+
+/// WRITE SAME (SBC-3 5.41): exactly one block of Data-Out, or none with NDOB. WSNZ: no length of 0.
+fn write_same(config: &UnitConfig, command: &Command, extent: Extent, no_data_out: bool) -> Result<Verdict, Sense> {
+    check_range(config, extent)?;
+    if extent.blocks == 0 {
+        return Err(Sense::invalid_cdb(length_field(&command.cdb), Some(7)));
+    }
+    check_length(config, command, extent, MAX_WRITE_SAME_BYTES)?;
+    let wanted = if no_data_out { 0 } else { u64::from(config.block_bytes) };
+    let pattern = match &command.data_out {
+        _ if no_data_out => None,
+        Some(data) if data.len() == block_len(config) => Some(data.clone()),
+        _ => {
+            let refused = Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU);
+            return Ok(Response { data_out_wanted: Some(wanted), ..refused }.into());
+        }
+    };
+    let Extent { lba, blocks } = extent;
+    Ok(Verdict::Io(BlockIo { op: BlockOp::WriteSame { lba, blocks, pattern }, data_out_wanted: Some(wanted) }))
+}
+
+#[cfg(test)]
+mod tests;

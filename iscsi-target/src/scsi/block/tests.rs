@@ -1,0 +1,249 @@
+use super::*;
+
+use sas_backend::buffer::Pool;
+
+use crate::scsi::Status;
+use crate::scsi::opcodes;
+use crate::scsi::unit::tests::{command, command_with, config};
+
+/// The commands that move blocks, with how their CDBs are laid out.
+#[derive(Clone, Copy, Debug)]
+struct Family {
+    opcodes: &'static [u8],
+    byte_1: u8,
+    takes_data: bool,
+}
+
+const READ: Family = Family { opcodes: &[0x28, 0xA8, 0x88], byte_1: 0, takes_data: false };
+const WRITE: Family = Family { opcodes: &[0x2A, 0xAA, 0x8A], byte_1: 0, takes_data: true };
+const VERIFY: Family = Family { opcodes: &[0x2F, 0xAF, 0x8F], byte_1: 0x02, takes_data: true };
+const WRITE_VERIFY: Family = Family { opcodes: &[0x2E, 0xAE, 0x8E], byte_1: 0x02, takes_data: true };
+const WRITE_SAME: Family = Family { opcodes: &[0x41, 0x93], byte_1: 0, takes_data: true };
+const PRE_FETCH: Family = Family { opcodes: &[0x34, 0x90], byte_1: 0, takes_data: false };
+const SYNCHRONIZE: Family = Family { opcodes: &[0x35, 0x91], byte_1: 0, takes_data: false };
+const ALL: [Family; 7] = [READ, WRITE, VERIFY, WRITE_VERIFY, WRITE_SAME, PRE_FETCH, SYNCHRONIZE];
+
+fn cdb(opcode: u8, byte_1: u8, lba: u32, blocks: u32) -> Vec<u8> {
+    let mut cdb = vec![opcode, byte_1];
+    match opcode >> 5 {
+        1 | 2 => {
+            cdb.extend(lba.to_be_bytes());
+            cdb.push(0);
+            cdb.extend(u16::try_from(blocks).unwrap().to_be_bytes());
+        }
+        5 => {
+            cdb.extend(lba.to_be_bytes());
+            cdb.extend(blocks.to_be_bytes());
+        }
+        _ => {
+            cdb.extend(u64::from(lba).to_be_bytes());
+            cdb.extend(blocks.to_be_bytes());
+        }
+    }
+    cdb
+}
+
+fn begun(command: &Command) -> Verdict {
+    match opcodes::parse(&command.cdb) {
+        Ok((_, crate::scsi::decode::Operation::Block(asked))) => begin(&config(), command, asked),
+        Ok(other) => panic!("{other:?}"),
+        Err(sense) => sense.into(),
+    }
+}
+
+fn check(sense: impl Into<Sense>) -> Verdict {
+    Response::check(sense).into()
+}
+
+fn io(verdict: Verdict) -> BlockIo {
+    match verdict {
+        Verdict::Io(io) => io,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn payload(bytes: &[u8]) -> Payload {
+    Pool::new().copy_of(bytes)
+}
+
+#[test]
+fn out_of_range_addresses_are_refused_even_for_no_blocks() {
+    for family in ALL {
+        for &opcode in family.opcodes {
+            for (lba, blocks) in
+                [(0x1_0001, 0), (0x8000_0000, 0), (u32::MAX, 0), (0x1_0000, 1), (0xFFFF, 2), (0xFF01, 256)]
+            {
+                let cdb = cdb(opcode, family.byte_1, lba, blocks);
+                let command = if family.takes_data { command_with(&cdb, &[0; 512]) } else { command(&cdb) };
+                assert_eq!(begun(&command), check(SenseCode::LBA_OUT_OF_RANGE), "{cdb:02x?}");
+            }
+        }
+    }
+    let read_6 = command(&[0x08, 0x1F, 0xFF, 0xFF, 1]);
+    assert_eq!(begun(&read_6), check(SenseCode::LBA_OUT_OF_RANGE));
+}
+
+#[test]
+fn no_blocks_is_no_error() {
+    for family in [READ, WRITE, VERIFY, WRITE_VERIFY, PRE_FETCH] {
+        for &opcode in family.opcodes {
+            let Verdict::Done(response) = begun(&command(&cdb(opcode, family.byte_1, 0, 0))) else { panic!() };
+            assert_eq!(response.status, Status::Good, "{opcode:02x}");
+        }
+    }
+}
+
+#[test]
+fn protection_information_is_refused() {
+    for family in [READ, WRITE, VERIFY, WRITE_VERIFY, WRITE_SAME] {
+        for &opcode in family.opcodes {
+            for protect in 1..8_u8 {
+                let cdb = cdb(opcode, family.byte_1 | protect << 5, 0, 1);
+                let expected = Sense::invalid_cdb(1, Some(5 + u8::try_from(protect.ilog2()).unwrap()));
+                assert_eq!(begun(&command_with(&cdb, &[0; 512])), check(expected), "{cdb:02x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn hints_and_fua_are_accepted() {
+    for &opcode in READ.opcodes {
+        for flags in [0x10, 0x08, 0x18, 0x02] {
+            assert!(matches!(begun(&command(&cdb(opcode, flags, 0, 1))), Verdict::Io(_)));
+        }
+    }
+    for &opcode in WRITE.opcodes {
+        for (flags, expected) in [(0x10, false), (0x08, true), (0x18, true), (0x02, false), (0x1A, true)] {
+            let op = io(begun(&command_with(&cdb(opcode, flags, 0, 1), &[7; 512]))).op;
+            assert_eq!(op, BlockOp::Write { lba: 0, data: payload(&[7; 512]), fua: expected });
+        }
+    }
+    for family in [VERIFY, WRITE_VERIFY] {
+        for &opcode in family.opcodes {
+            assert!(matches!(begun(&command_with(&cdb(opcode, 0x10, 0, 1), &[0; 512])), Verdict::Io(_)));
+            let reserved_bytchk = begun(&command_with(&cdb(opcode, 0x04, 0, 1), &[0; 512]));
+            assert_eq!(reserved_bytchk, check(Sense::invalid_cdb(1, Some(2))));
+        }
+    }
+}
+
+#[test]
+fn read_6_of_length_zero_is_256_blocks() {
+    assert_eq!(io(begun(&command(&[0x08, 0, 0, 9, 0]))).op, BlockOp::Read { lba: 9, blocks: 256 });
+}
+
+#[test]
+fn residuals_of_writes() {
+    // Blocks of the CDB, bytes that came, bytes written or `None` when refused.
+    for (blocks, came, written) in [
+        (1, 0, Some(0)),
+        (1, 1024, Some(512)),
+        (2, 512, Some(512)),
+        (1, 10_000, Some(512)),
+        (1, 200, None),
+        (2, 700, None),
+        (0, 512, Some(0)),
+    ] {
+        for family in [WRITE, WRITE_VERIFY] {
+            for &opcode in family.opcodes {
+                let verdict = begun(&command_with(&cdb(opcode, 0, 5, blocks), &vec![b'b'; came]));
+                let response = match (verdict, written) {
+                    (Verdict::Io(io), Some(written)) => {
+                        let (BlockOp::Write { lba, data, .. } | BlockOp::WriteAndVerify { lba, data, .. }) = &io.op
+                        else {
+                            panic!("{io:?}")
+                        };
+                        assert_eq!((*lba, data.len()), (5, written));
+                        finish(&io, Ok(vec![]))
+                    }
+                    (Verdict::Done(response), Some(0)) => response,
+                    (Verdict::Done(response), None) => {
+                        let refused = Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU);
+                        assert_eq!(response.sense, refused.sense);
+                        Response { status: Status::Good, ..response }
+                    }
+                    (other, _) => panic!("{other:?}"),
+                };
+                assert_eq!(response.status, Status::Good);
+                assert_eq!(response.data_out_wanted, Some(u64::from(blocks) * 512));
+            }
+        }
+    }
+    let nothing_came = begun(&command(&cdb(0x2A, 0, 0, 1)));
+    assert_eq!(nothing_came, nothing_wanted(512));
+}
+
+#[test]
+fn transfers_beyond_the_limit_are_refused_at_the_length_field() {
+    for (opcode, field) in [(0x28, 7), (0xA8, 6), (0x88, 10), (0x2A, 7), (0xAA, 6), (0x8A, 10), (0x41, 7), (0x93, 10)] {
+        assert!(matches!(begun(&command_with(&cdb(opcode, 0, 0, 0x8000), &[0; 512])), Verdict::Io(_)));
+        let refused = begun(&command_with(&cdb(opcode, 0, 0, 0x8001), &[0; 512]));
+        assert_eq!(refused, check(Sense::invalid_cdb(field, Some(7))), "{opcode:02x}");
+    }
+}
+
+#[test]
+fn verify_without_comparison_needs_no_data() {
+    for &opcode in VERIFY.opcodes {
+        let io = io(begun(&command_with(&cdb(opcode, 0, 1, 2), &[1; 1024])));
+        assert_eq!(io.op, BlockOp::Verify { lba: 1, blocks: 2 });
+        assert_eq!(finish(&io, Ok(vec![])).data_out_wanted, Some(0));
+    }
+}
+
+#[test]
+fn write_same_takes_exactly_one_block() {
+    for &opcode in WRITE_SAME.opcodes {
+        let same = |blocks, data: &[u8]| begun(&command_with(&cdb(opcode, 0, 3, blocks), data));
+        let expected = BlockOp::WriteSame { lba: 3, blocks: 9, pattern: Some(payload(&[1; 512])) };
+        assert_eq!(io(same(9, &[1; 512])).op, expected);
+        let field = if opcode == 0x41 { 7 } else { 10 };
+        assert_eq!(same(0, &[1; 512]), check(Sense::invalid_cdb(field, Some(7))), "WSNZ");
+        for wrong in [0, 256, 1024] {
+            let Verdict::Done(response) = same(1, &vec![0; wrong]) else { panic!() };
+            assert_eq!(response.sense, Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU).sense);
+            assert_eq!(response.data_out_wanted, Some(512));
+        }
+        let unmap = begun(&command_with(&cdb(opcode, 0x08, 3, 1), &[0; 512]));
+        assert_eq!(unmap, check(Sense::invalid_cdb(1, Some(3))));
+    }
+    let zeroes = begun(&command(&cdb(0x93, 0x01, 3, 9)));
+    assert_eq!(io(zeroes).op, BlockOp::WriteSame { lba: 3, blocks: 9, pattern: None });
+}
+
+#[test]
+fn flushes() {
+    for &opcode in SYNCHRONIZE.opcodes {
+        let flush = |lba, blocks| io(begun(&command(&cdb(opcode, 0x02, lba, blocks)))).op;
+        assert_eq!(flush(0, 0), BlockOp::Flush { lba: 0, blocks: 0x1_0000 });
+        assert_eq!(flush(16, 0), BlockOp::Flush { lba: 16, blocks: 0xFFF0 });
+        assert_eq!(flush(16, 8), BlockOp::Flush { lba: 16, blocks: 8 });
+        assert_eq!(begun(&command(&cdb(opcode, 0, 0x1_0000, 0))), Response::good().into());
+    }
+    let stop = begun(&command(&[0x1B, 0, 0, 0, 0]));
+    assert_eq!(io(stop).op, BlockOp::Flush { lba: 0, blocks: 0x1_0000 });
+    for (flags, good) in [(0x01, true), (0x04, true), (0x02, false), (0x30, false)] {
+        let verdict = begun(&command(&[0x1B, 0, 0, 0, flags]));
+        assert_eq!(verdict == Response::good().into(), good, "{flags:02x}");
+    }
+}
+
+#[test]
+fn errors_by_kind() {
+    let read = io(begun(&command(&cdb(0x28, 0, 0, 1))));
+    let write = io(begun(&command_with(&cdb(0x2A, 0, 0, 1), &[0; 512])));
+    let compare = io(begun(&command_with(&cdb(0x2F, 2, 0, 1), &[0; 512])));
+    let sense = |io: &BlockIo, error| {
+        let sense = finish(io, Err(error)).sense;
+        (sense[2], sense[12], sense[13], u32::from_be_bytes([sense[3], sense[4], sense[5], sense[6]]))
+    };
+    assert_eq!(sense(&read, IoError::Medium { lba: Some(77) }), (3, 0x11, 0, 77));
+    assert_eq!(sense(&write, IoError::Medium { lba: None }), (3, 0x0C, 0, 0));
+    assert_eq!(sense(&compare, IoError::Miscompare { offset: 300 }), (0xE, 0x1D, 0, 300));
+    assert_eq!(sense(&write, IoError::NoSpace), (7, 0x27, 7, 0));
+    assert_eq!(sense(&write, IoError::Aborted), (0xB, 0x44, 0, 0));
+    assert_eq!(sense(&read, IoError::NotOwner), (2, 0x04, 0x0B, 0));
+    let blocks = vec![payload(&[3; 512])];
+    assert_eq!(finish(&read, Ok(blocks.clone())).data_in, DataIn::Blocks(blocks));
+}

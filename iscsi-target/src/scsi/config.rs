@@ -1,0 +1,63 @@
+//! What a logical unit is, as both heads are configured.
+
+use alua::{GroupId, PortGroups, TargetPort};
+
+/// What a logical unit is; the same on both heads but for `my_group`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitConfig {
+    /// UNIT SERIAL NUMBER: 1 to 64 graphic ASCII characters.
+    pub serial: String,
+    /// The NAA designator.
+    pub naa: Naa,
+    /// PRODUCT REVISION LEVEL: at most four graphic ASCII characters.
+    pub revision: String,
+    /// Bytes per block: 512 or 4096.
+    pub block_bytes: u32,
+    /// Blocks; at least one.
+    pub blocks: u64,
+    /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT, below 16.
+    pub physical_block_exponent: u8,
+    /// Whether the disk has no rotating medium.
+    pub solid_state: bool,
+    /// The target port group of this head.
+    pub my_group: GroupId,
+    /// All target ports of both heads.
+    pub ports: Vec<TargetPort>,
+    /// The target's iSCSI name, at most 223 bytes; the same on both heads.
+    pub target_name: String,
+    /// Refuse everything that changes blocks.
+    pub read_only: bool,
+}
+
+/// A network address authority identifier (SPC-4 7.8.5.6), its first four bits included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naa {
+    /// NAA 2, 3 or 5.
+    Short([u8; 8]),
+    /// NAA 6.
+    Long([u8; 16]),
+}
+
+impl Naa {
+    /// The bytes of the designator.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl UnitConfig {
+    /// The bounds that the fields name.
+    pub(super) fn assert_bounds(&self) {
+        let graphic = |text: &str| text.bytes().all(|byte| (0x20..0x7F).contains(&byte));
+        assert!((1..=64).contains(&self.serial.len()) && graphic(&self.serial), "serial number");
+        assert!(self.revision.len() <= 4 && graphic(&self.revision), "revision");
+        assert!(matches!(self.block_bytes, 512 | 4096) && self.blocks > 0, "blocks");
+        assert!(self.physical_block_exponent < 16, "physical block exponent");
+        assert!(PortGroups::IDS.contains(&self.my_group), "target port group");
+        assert!(self.target_name.len() <= 223, "target name");
+    }
+}

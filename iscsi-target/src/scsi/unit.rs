@@ -1,0 +1,302 @@
+//! A logical unit as one head presents it: who talks to it, what they must be told, and the gate that every command
+//! passes.
+//!
+//! The gate, in order: opcode table and reserved bits, unit attention, access state, write protection, reservation;
+//! ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access state
+//! changed", which it reports itself: Linux would ask again two seconds later only.
+
+use std::collections::BTreeMap;
+
+use alua::access::{self, Gate};
+use alua::{AccessState, GroupId, PortGroups, StatusCode};
+
+use crate::scsi::attention::{Attention, Attentions};
+use crate::scsi::block::{self, BlockIo};
+use crate::scsi::config::UnitConfig;
+use crate::scsi::decode::Operation;
+use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
+use crate::scsi::sense::{Sense, SenseCode, SenseKey};
+use crate::scsi::{
+    Command, InitiatorPort, NexusId, Response, Status, capacity, inquiry, missing_lun, mode, port_groups,
+    report_opcodes, vpd,
+};
+
+/// What this head is to the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It owns the unit: active/optimized.
+    Serving,
+    /// The other head owns it.
+    Standby,
+    /// Its role is in change: what can wait waits.
+    Changing,
+    /// Nobody can serve the unit.
+    Unavailable,
+}
+
+impl Access {
+    const fn state(self) -> AccessState {
+        match self {
+            Self::Serving => AccessState::ActiveOptimized,
+            Self::Standby => AccessState::Standby,
+            Self::Changing => AccessState::Transitioning,
+            Self::Unavailable => AccessState::Unavailable,
+        }
+    }
+}
+
+/// What becomes of a command.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is answered.
+    Done(Response),
+    /// Do this, then answer with [`block::finish`].
+    Io(BlockIo),
+    /// Answer with [`crate::scsi::report_luns::report`]: the list is the target's.
+    ReportLuns,
+    /// Present it again when the access has changed.
+    Hold,
+    /// SET TARGET PORT GROUPS: make this group active, then answer with [`port_groups::switched`].
+    SwitchTo(GroupId),
+}
+
+impl From<Response> for Verdict {
+    fn from(response: Response) -> Self {
+        Self::Done(response)
+    }
+}
+
+impl From<Sense> for Verdict {
+    fn from(sense: Sense) -> Self {
+        Self::Done(Response::check(sense))
+    }
+}
+
+#[derive(Debug)]
+struct Nexus {
+    initiator: InitiatorPort,
+    relative_port: u16,
+    attentions: Attentions,
+}
+
+/// One logical unit; see the module.
+#[derive(Debug)]
+pub struct LogicalUnit {
+    config: UnitConfig,
+    access: Access,
+    groups: PortGroups,
+    nexuses: BTreeMap<NexusId, Nexus>,
+    reserved_by: Option<NexusId>,
+}
+
+impl LogicalUnit {
+    /// A unit that no head serves yet.
+    ///
+    /// # Panics
+    /// If `config` breaks a bound that its fields name.
+    #[must_use]
+    pub fn new(config: UnitConfig) -> Self {
+        config.assert_bounds();
+        let groups = PortGroups::new(config.ports.clone(), AccessState::Unavailable);
+        Self { config, access: Access::Unavailable, groups, nexuses: BTreeMap::new(), reserved_by: None }
+    }
+
+    /// What the unit is.
+    #[must_use]
+    pub const fn config(&self) -> &UnitConfig {
+        &self.config
+    }
+
+    /// What this head is to the unit.
+    #[must_use]
+    pub const fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The port groups as they are reported.
+    #[must_use]
+    pub const fn port_groups(&self) -> &PortGroups {
+        &self.groups
+    }
+
+    /// Who is logged in.
+    pub fn nexuses(&self) -> impl Iterator<Item = (NexusId, &InitiatorPort)> {
+        self.nexuses.iter().map(|(id, nexus)| (*id, &nexus.initiator))
+    }
+
+    /// A nexus has come up through the target port `relative_port`; it is told of the power on first.
+    pub fn add_nexus(&mut self, nexus: NexusId, initiator: InitiatorPort, relative_port: u16) {
+        let mut attentions = Attentions::default();
+        attentions.raise(Attention::PowerOn);
+        self.nexuses.insert(nexus, Nexus { initiator, relative_port, attentions });
+    }
+
+    /// A nexus is gone, and its RESERVE with it.
+    pub fn remove_nexus(&mut self, nexus: NexusId) {
+        self.nexuses.remove(&nexus);
+        if self.reserved_by == Some(nexus) {
+            self.reserved_by = None;
+        }
+    }
+
+    /// Tell every nexus of `attention`.
+    pub fn raise(&mut self, attention: Attention) {
+        for nexus in self.nexuses.values_mut() {
+            nexus.attentions.raise(attention);
+        }
+    }
+
+    /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
+    pub fn reset(&mut self) {
+        self.reserved_by = None;
+        self.raise(Attention::Reset);
+    }
+
+    /// This head's role is now `access`, and `active_group` is active/optimized (of no meaning while it changes: until
+    /// it has changed, the last known states count). Commands on hold are to be presented again.
+    pub fn set_access(&mut self, access: Access, active_group: Option<GroupId>) {
+        self.access = access;
+        if access == Access::Changing {
+            return;
+        }
+        if access != Access::Serving
+            && let Some(holder) = self.reserved_by.take()
+            && let Some(nexus) = self.nexuses.get_mut(&holder)
+        {
+            // A RESERVE does not move with the ownership; its holder has to know.
+            nexus.attentions.raise(Attention::PowerOn);
+        }
+        let passive = |mine: bool| match access {
+            Access::Unavailable if mine || active_group.is_none() => AccessState::Unavailable,
+            _ => AccessState::Standby,
+        };
+        let states = PortGroups::IDS.map(|id| {
+            let mine = id == self.config.my_group;
+            let active = if access == Access::Serving { mine } else { !mine && active_group == Some(id) };
+            if active { AccessState::ActiveOptimized } else { passive(mine) }
+        });
+        let changed = self.groups.set(states, StatusCode::ByImplicitBehaviour);
+        if changed.expect("neither group is ever offline") {
+            self.raise(Attention::AccessStateChanged);
+        }
+    }
+
+    /// What becomes of `command`.
+    #[must_use]
+    pub fn handle(&mut self, command: &Command) -> Verdict {
+        let (row, operation) = match opcodes::parse(&command.cdb) {
+            Ok(parsed) => parsed,
+            Err(sense) => return sense.into(),
+        };
+        if let Err(verdict) = self.admit(command.nexus, row, &operation) {
+            return verdict;
+        }
+        let mut verdict = self.execute(command, operation);
+        if let Verdict::Done(response) = &mut verdict
+            && row.direction != Direction::Out
+            && command.data_out.is_some()
+        {
+            response.data_out_wanted = Some(0);
+        }
+        verdict
+    }
+
+    /// The gate.
+    fn admit(&mut self, nexus: NexusId, row: &Row, operation: &Operation) -> Result<(), Verdict> {
+        if let Some(attention) = self.attention_before(nexus, operation) {
+            return Err(Response::unit_attention(attention).into());
+        }
+        match access::gate(self.access.state(), row.class) {
+            Gate::Allow => {}
+            Gate::Hold => return Err(Verdict::Hold),
+            Gate::Refuse(why) => {
+                return Err(Sense::from(SenseCode { key: SenseKey::NotReady, asc: why.asc, ascq: why.ascq }).into());
+            }
+        }
+        if self.config.read_only && row.order == Order::Write {
+            return Err(Sense::from(SenseCode::WRITE_PROTECTED).into());
+        }
+        let reserved_by_another = self.reserved_by.is_some_and(|holder| holder != nexus);
+        if reserved_by_another && row.reservation.conflicts_with(Reserved::Unit) {
+            return Err(Response::status(Status::ReservationConflict).into());
+        }
+        Ok(())
+    }
+
+    /// The attention that goes out instead of the command (SAM-5 5.14).
+    fn attention_before(&mut self, nexus: NexusId, operation: &Operation) -> Option<Attention> {
+        let attentions = &mut self.nexuses.get_mut(&nexus)?.attentions;
+        match operation {
+            Operation::Inquiry { .. } | Operation::RequestSense { .. } => None,
+            Operation::ReportLuns { .. } => {
+                attentions.forget(Attention::ReportedLunsChanged);
+                None
+            }
+            Operation::ReportTargetPortGroups { .. } => {
+                attentions.forget(Attention::AccessStateChanged);
+                attentions.take()
+            }
+            _ => attentions.take(),
+        }
+    }
+
+    fn execute(&mut self, command: &Command, operation: Operation) -> Verdict {
+        let config = &self.config;
+        match operation {
+            Operation::TestUnitReady => Response::good().into(),
+            Operation::RequestSense { descriptor, allocation } => {
+                self.request_sense(command.nexus, descriptor, allocation).into()
+            }
+            Operation::Inquiry { evpd: false, page: 0, allocation } => {
+                Response::parameters(inquiry::standard(config), allocation).into()
+            }
+            Operation::Inquiry { evpd: false, .. } => Sense::invalid_cdb(2, Some(7)).into(),
+            Operation::Inquiry { evpd: true, page, allocation } => self.vpd(command.nexus, page, allocation).into(),
+            Operation::ReportLuns { .. } => Verdict::ReportLuns,
+            Operation::ReadCapacity10 => capacity::read_capacity_10(config).into(),
+            Operation::ReadCapacity16 { allocation } => capacity::read_capacity_16(config, allocation).into(),
+            Operation::ModeSense(request) => mode::sense(config, &request).into(),
+            Operation::ModeSelect { ten, length } => {
+                mode::select(config, ten, length, command.data_out.as_deref()).into()
+            }
+            Operation::ReportTargetPortGroups { extended, allocation } => {
+                port_groups::report(&self.groups, extended, allocation).into()
+            }
+            Operation::SetTargetPortGroups { length } => {
+                port_groups::set(&self.groups, length, command.data_out.as_deref())
+            }
+            Operation::ReportSupportedOperationCodes(request) => report_opcodes::operation_codes(&request).into(),
+            Operation::ReportSupportedTaskManagementFunctions { extended, allocation } => {
+                report_opcodes::task_management_functions(extended, allocation).into()
+            }
+            Operation::Reserve => {
+                self.reserved_by = self.nexuses.contains_key(&command.nexus).then_some(command.nexus);
+                Response::good().into()
+            }
+            Operation::Release => {
+                self.reserved_by.take_if(|holder| *holder == command.nexus);
+                Response::good().into()
+            }
+            Operation::Block(block) => block::begin(config, command, block),
+        }
+    }
+
+    /// REQUEST SENSE (SPC-4 6.39): a waiting unit attention is reported as data, and so is done with.
+    fn request_sense(&mut self, nexus: NexusId, descriptor: bool, allocation: u32) -> Response {
+        let waiting = self.nexuses.get_mut(&nexus).and_then(|nexus| nexus.attentions.take());
+        let code = waiting.map_or(SenseCode::NO_SENSE, Attention::code);
+        missing_lun::sense_as_data(code.into(), descriptor, allocation)
+    }
+
+    fn vpd(&self, nexus: NexusId, page: u8, allocation: u32) -> Response {
+        let relative_id = self.nexuses.get(&nexus).map(|nexus| nexus.relative_port);
+        let port = self.groups.ports().iter().find(|port| Some(port.relative_id) == relative_id);
+        match vpd::page(&self.config, self.groups.ports(), port, page) {
+            Some(bytes) => Response::parameters(bytes, allocation),
+            None => Response::check(Sense::invalid_cdb(2, Some(7))),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,334 @@
+use super::*;
+
+use std::fmt::Write;
+
+use alua::TargetPort;
+use proptest::prelude::*;
+use sas_backend::buffer::Pool;
+
+use crate::scsi::block::BlockOp;
+use crate::scsi::config::Naa;
+use crate::scsi::opcodes::TABLE;
+use crate::scsi::{DataIn, TaskAttribute};
+
+pub(in crate::scsi) const NEXUS: NexusId = NexusId(1);
+const OTHER: NexusId = NexusId(2);
+
+pub(in crate::scsi) fn ports() -> Vec<TargetPort> {
+    let port = |relative_id, group| TargetPort { relative_id, group: GroupId(group) };
+    vec![port(1, 1), port(2, 1), port(3, 2)]
+}
+
+pub(in crate::scsi) fn config() -> UnitConfig {
+    let naa = [0x60, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xAA, 0xBB, 0xCC, 0xDD, 0xEE, 0xFF];
+    UnitConfig {
+        serial: "0123456789abcdef".to_owned(),
+        naa: Naa::Long(naa),
+        revision: "0.1".to_owned(),
+        block_bytes: 512,
+        blocks: 0x1_0000,
+        physical_block_exponent: 3,
+        solid_state: true,
+        my_group: GroupId(1),
+        ports: ports(),
+        target_name: "iqn.2026-01.org.example:d".to_owned(),
+        read_only: false,
+    }
+}
+
+pub(in crate::scsi) fn command(cdb: &[u8]) -> Command {
+    let mut cdb = cdb.to_vec();
+    cdb.resize(cdb.len().max(16), 0);
+    Command { nexus: NEXUS, cdb, attribute: TaskAttribute::Simple, data_out: None, data_in_max: 0 }
+}
+
+pub(in crate::scsi) fn command_with(cdb: &[u8], data: &[u8]) -> Command {
+    Command { data_out: Some(Pool::new().copy_of(data)), ..command(cdb) }
+}
+
+fn initiator(name: &str) -> InitiatorPort {
+    InitiatorPort { name: name.to_owned(), isid: [0; 6] }
+}
+
+/// A unit that this head serves, with two nexuses that nothing waits for.
+fn serving(config: UnitConfig) -> LogicalUnit {
+    let mut unit = LogicalUnit::new(config);
+    unit.add_nexus(NEXUS, initiator("iqn.a"), 1);
+    unit.add_nexus(OTHER, initiator("iqn.b"), 2);
+    unit.set_access(Access::Serving, Some(GroupId(1)));
+    calm(&mut unit);
+    unit
+}
+
+fn calm(unit: &mut LogicalUnit) {
+    for nexus in [NEXUS, OTHER] {
+        while unit.attention_before(nexus, &Operation::TestUnitReady).is_some() {}
+    }
+}
+
+fn sense_of(response: &Response) -> (u8, u8, u8) {
+    (response.sense[2], response.sense[12], response.sense[13])
+}
+
+fn cell(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Done(response) if response.status == Status::CheckCondition => {
+            let (key, asc, ascq) = sense_of(response);
+            format!("{key:02X}/{asc:02X}/{ascq:02X}")
+        }
+        Verdict::Done(response) if response.status == Status::ReservationConflict => "conflict".to_owned(),
+        Verdict::Done(_) => "good".to_owned(),
+        Verdict::Io(_) => "io".to_owned(),
+        Verdict::ReportLuns => "luns".to_owned(),
+        Verdict::Hold => "hold".to_owned(),
+        Verdict::SwitchTo(_) => "switch".to_owned(),
+    }
+}
+
+/// A command of `row` that asks for one block where it can ask for blocks.
+fn sample(row: &Row) -> Command {
+    let mut cdb = vec![0; 16];
+    cdb[0] = row.opcode();
+    cdb[1] = row.service_action.unwrap_or(0);
+    let last_of_length = match row.usage.len() {
+        6 => 4,
+        10 => 8,
+        12 => 9,
+        _ => 13,
+    };
+    if matches!(row.order, Order::Read | Order::Write) {
+        cdb[last_of_length] = 1;
+        if row.direction == Direction::Out {
+            return command_with(&cdb, &[0; 512]);
+        }
+    }
+    if row.name.starts_with("MODE SENSE") {
+        cdb[2] = 0x3F;
+    }
+    command(&cdb)
+}
+
+#[test]
+fn the_gate_as_a_table() {
+    let in_access = |access, active| {
+        let mut unit = serving(config());
+        unit.set_access(access, active);
+        calm(&mut unit);
+        unit
+    };
+    let mut reserved = serving(config());
+    reserved.reserved_by = Some(OTHER);
+    let mut units = [
+        in_access(Access::Serving, Some(GroupId(1))),
+        in_access(Access::Standby, Some(GroupId(2))),
+        in_access(Access::Changing, None),
+        in_access(Access::Unavailable, None),
+        serving(UnitConfig { read_only: true, ..config() }),
+        reserved,
+    ];
+    let mut table = String::new();
+    for row in TABLE {
+        write!(table, "{:<43}", row.name).unwrap();
+        for unit in &mut units {
+            let held = unit.reserved_by;
+            write!(table, "{:<9}", cell(&unit.handle(&sample(row)))).unwrap();
+            unit.reserved_by = held;
+        }
+        table.truncate(table.trim_end().len());
+        table.push('\n');
+    }
+    let expected = include_str!("gate.txt");
+    assert!(table == expected, "the gate is now:\n{table}");
+}
+
+#[test]
+fn a_new_nexus_is_told_of_the_power_on_once() {
+    let mut unit = LogicalUnit::new(config());
+    unit.add_nexus(NEXUS, initiator("iqn.a"), 1);
+    unit.set_access(Access::Serving, Some(GroupId(1)));
+    let ready = command(&[0x00]);
+    assert_eq!(cell(&unit.handle(&command(&[0x12, 0, 0, 0, 96]))), "good");
+    assert_eq!(cell(&unit.handle(&command(&[0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 16]))), "luns");
+    let told: Vec<_> = (0..3).map(|_| cell(&unit.handle(&ready))).collect();
+    assert_eq!(told, ["06/29/00", "06/2A/06", "good"]);
+}
+
+#[test]
+fn request_sense_reports_an_attention_as_data() {
+    let mut unit = serving(config());
+    unit.raise(Attention::CapacityChanged);
+    for (cdb, expected) in [
+        ([0x03, 0, 0, 0, 252, 0], Sense::from(Attention::CapacityChanged.code()).fixed()),
+        ([0x03, 0, 0, 0, 252, 0], Sense::from(SenseCode::NO_SENSE).fixed()),
+        ([0x03, 1, 0, 0, 252, 0], Sense::from(SenseCode::NO_SENSE).descriptor()),
+        ([0x03, 0, 0, 0, 4, 0], vec![0x70, 0, 0, 0]),
+    ] {
+        assert_eq!(unit.handle(&command(&cdb)), Response::parameters(expected, u32::MAX).into());
+    }
+}
+
+#[test]
+fn a_change_of_roles_is_told_to_every_nexus_and_reported() {
+    let mut unit = serving(config());
+    let report = command(&[0xA3, 0x2A, 0, 0, 0, 0, 0, 0, 1, 0]);
+    unit.set_access(Access::Changing, None);
+    assert_eq!(cell(&unit.handle(&report)), "hold");
+    unit.set_access(Access::Serving, Some(GroupId(1)));
+    assert_eq!(cell(&unit.handle(&command(&[0x00]))), "good", "nothing has changed after all");
+    unit.set_access(Access::Changing, None);
+    unit.set_access(Access::Standby, Some(GroupId(2)));
+    let Verdict::Done(Response { data_in: DataIn::Parameters(bytes), .. }) = unit.handle(&report) else { panic!() };
+    #[rustfmt::skip]
+    assert_eq!(bytes, [
+        0, 0, 0, 32, 0x10, 10, 0, 0,
+        0x02, 0x8D, 0, 1, 0, 2, 0, 2,   0, 0, 0, 1,   0, 0, 0, 2,
+        0x80, 0x8D, 0, 2, 0, 2, 0, 1,   0, 0, 0, 3,
+    ]);
+    assert_eq!(cell(&unit.handle(&command(&[0x00]))), "02/04/0B", "the report said it already");
+    let other = Command { nexus: OTHER, ..command(&[0x00]) };
+    assert_eq!(cell(&unit.handle(&other)), "06/2A/06");
+    assert_eq!(cell(&unit.handle(&other)), "02/04/0B");
+}
+
+#[test]
+fn both_heads_report_the_same_groups() {
+    let mut a = serving(config());
+    let mut b = LogicalUnit::new(UnitConfig { my_group: GroupId(2), ..config() });
+    for (of_a, of_b, active) in [
+        (Access::Serving, Access::Standby, Some(GroupId(1))),
+        (Access::Standby, Access::Serving, Some(GroupId(2))),
+        (Access::Standby, Access::Standby, None),
+        (Access::Unavailable, Access::Unavailable, None),
+    ] {
+        a.set_access(of_a, active);
+        b.set_access(of_b, active);
+        let states = |unit: &LogicalUnit| unit.port_groups().groups().map(|group| group.state);
+        assert_eq!(states(&a), states(&b), "{of_a:?} {of_b:?}");
+    }
+}
+
+#[test]
+fn set_target_port_groups_asks_for_a_switch() {
+    let mut unit = serving(config());
+    let ask = |group| command_with(&[0xA4, 0x0A, 0, 0, 0, 0, 0, 0, 0, 8], &[0, 0, 0, 0, 0, 0, 0, group]);
+    assert_eq!(unit.handle(&ask(2)), Verdict::SwitchTo(GroupId(2)));
+    assert_eq!(cell(&unit.handle(&ask(1))), "good");
+    assert_eq!(cell(&unit.handle(&ask(3))), "05/26/00");
+    let short = Command { data_out: None, ..ask(2) };
+    assert_eq!(cell(&unit.handle(&short)), "05/1A/00");
+    unit.set_access(Access::Standby, Some(GroupId(2)));
+    calm(&mut unit);
+    assert_eq!(unit.handle(&ask(1)), Verdict::SwitchTo(GroupId(1)), "a standby is asked to take over");
+    assert_eq!(port_groups::switched(true), Response::good());
+    assert_eq!(sense_of(&port_groups::switched(false)), (4, 0x67, 0x0A));
+}
+
+#[test]
+fn a_reservation_keeps_others_out_until_its_holder_is_gone() {
+    let mut unit = serving(config());
+    let from = |nexus, cdb: &[u8]| Command { nexus, ..command(cdb) };
+    assert_eq!(cell(&unit.handle(&from(OTHER, &[0x16]))), "good");
+    assert_eq!(cell(&unit.handle(&from(OTHER, &[0x16]))), "good", "again by the holder");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x16]))), "conflict");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x1A, 0, 0x3F, 0, 255]))), "conflict");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x17]))), "good", "but without effect");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x00]))), "conflict");
+    unit.remove_nexus(OTHER);
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x16]))), "good");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x57]))), "good");
+    assert_eq!(unit.reserved_by, None);
+}
+
+#[test]
+fn a_reset_and_a_lost_role_end_a_reservation() {
+    let mut unit = serving(config());
+    unit.reserved_by = Some(OTHER);
+    unit.reset();
+    let ready = |nexus| Command { nexus, ..command(&[0x00]) };
+    for nexus in [NEXUS, OTHER] {
+        assert_eq!(cell(&unit.handle(&ready(nexus))), "06/29/03");
+        assert_eq!(cell(&unit.handle(&ready(nexus))), "good");
+    }
+    unit.reserved_by = Some(OTHER);
+    unit.set_access(Access::Changing, None);
+    assert_eq!(unit.reserved_by, Some(OTHER), "not lost yet");
+    unit.set_access(Access::Standby, Some(GroupId(2)));
+    assert_eq!(cell(&unit.handle(&ready(OTHER))), "06/29/00");
+    assert_eq!(cell(&unit.handle(&ready(NEXUS))), "06/2A/06");
+}
+
+#[test]
+fn inquiry_pages() {
+    let mut unit = serving(config());
+    assert_eq!(cell(&unit.handle(&command(&[0x12, 0, 0x80, 1, 0]))), "05/24/00");
+    assert_eq!(cell(&unit.handle(&command(&[0x12, 1, 0xB2, 0, 255]))), "05/24/00");
+    let Verdict::Done(response) = unit.handle(&command(&[0x12, 1, 0x83, 0, 255])) else { panic!() };
+    let DataIn::Parameters(bytes) = response.data_in else { panic!() };
+    assert!(bytes.windows(8).any(|window| window == [0x51, 0x94, 0, 4, 0, 0, 0, 1]), "the port it asked through");
+    let Verdict::Done(short) = unit.handle(&command(&[0x12, 0, 0, 0, 5])) else { panic!() };
+    assert_eq!(short.data_in, DataIn::Parameters(vec![0, 0, 6, 0x12, 91]));
+}
+
+#[test]
+fn data_that_nobody_asked_for_is_counted_as_left_over() {
+    let mut unit = serving(config());
+    let Verdict::Done(response) = unit.handle(&command_with(&[0x00], &[0; 512])) else { panic!() };
+    assert_eq!((response.status, response.data_out_wanted), (Status::Good, Some(0)));
+    let Verdict::Io(io) = unit.handle(&command_with(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1], &[0; 512])) else { panic!() };
+    assert_eq!(io.op, BlockOp::Read { lba: 0, blocks: 1 });
+    assert_eq!(block::finish(&io, Ok(vec![])).data_out_wanted, Some(0));
+}
+
+/// Mostly valid operation codes, so that the commands get past the table.
+fn any_cdb() -> impl Strategy<Value = Vec<u8>> {
+    let known = (0..TABLE.len(), any::<[u8; 16]>(), any::<bool>()).prop_map(|(row, noise, masked)| {
+        let row = &TABLE[row];
+        let mut cdb = noise.to_vec();
+        for (index, byte) in cdb.iter_mut().enumerate() {
+            let used = row.usage.get(index).copied().unwrap_or(0);
+            *byte &= if masked { used } else { 0xFF };
+        }
+        cdb[0] = row.opcode();
+        if let Some(action) = row.service_action {
+            cdb[1] = cdb[1] & !0x1F | action;
+        }
+        cdb
+    });
+    prop_oneof![9 => known, 1 => proptest::collection::vec(any::<u8>(), 0..20)]
+}
+
+proptest! {
+    #[test]
+    fn any_command_gets_a_verdict(
+        cdb in any_cdb(),
+        data in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..2048)),
+        access in prop_oneof![
+            4 => Just(Access::Serving), 1 => Just(Access::Standby), 1 => Just(Access::Changing),
+            1 => Just(Access::Unavailable),
+        ],
+        blocks in prop_oneof![Just(1_u64), Just(0x1_0000), Just(u64::MAX)],
+    ) {
+        let mut unit = serving(UnitConfig { blocks, ..config() });
+        unit.set_access(access, None);
+        calm(&mut unit);
+        let data_out = data.map(|data| Pool::new().copy_of(&data));
+        let command = Command { nexus: NEXUS, cdb, attribute: TaskAttribute::Simple, data_out, data_in_max: 0 };
+        let verdict = unit.handle(&command);
+        prop_assert!(verdict != Verdict::Hold || access == Access::Changing);
+        if let Verdict::Io(BlockIo { op, .. }) = verdict {
+            prop_assert_eq!(access, Access::Serving);
+            let (lba, count) = match op {
+                BlockOp::Read { lba, blocks } | BlockOp::Verify { lba, blocks } | BlockOp::Flush { lba, blocks }
+                | BlockOp::WriteSame { lba, blocks, .. } => (lba, blocks),
+                BlockOp::Write { lba, data, .. } | BlockOp::WriteAndVerify { lba, data, .. }
+                | BlockOp::Compare { lba, data } => {
+                    prop_assert_eq!(data.len() % 512, 0);
+                    (lba, data.len() as u64 / 512)
+                }
+            };
+            prop_assert!(count > 0 && lba.checked_add(count).is_some_and(|end| end <= blocks));
+        }
+        let missing = missing_lun::handle(&command, &[]);
+        prop_assert!(matches!(missing.status, Status::Good | Status::CheckCondition));
+    }
+}
