@@ -120,14 +120,15 @@ impl Claim {
 mod tests {
     use super::*;
 
-    const ME: Incarnation = Incarnation(7);
-    const OTHER: Incarnation = Incarnation(8);
+    fn process(number: u64) -> Incarnation {
+        Incarnation::new(number).unwrap()
+    }
 
     fn recorded(owner: HeadId, mirror: Option<Incarnation>, draining: bool, dirty: bool) -> Ownership {
         Ownership {
             epoch: Epoch(5),
             owner: Some(owner),
-            owner_incarnation: Some(if owner == HeadId::A { ME } else { OTHER }),
+            owner_incarnation: Some(process(if owner == HeadId::A { 7 } else { 8 })),
             mirror,
             draining,
             dirty,
@@ -141,8 +142,8 @@ mod tests {
 
     #[test]
     fn the_rules_one_by_one() {
-        let find = |recorded: &Ownership, label| Claim::find(recorded, label, HeadId::A, ME);
-        let mirror_is_me = recorded(HeadId::B, Some(ME), false, true);
+        let find = |recorded: &Ownership, label| Claim::find(recorded, label, HeadId::A, process(7));
+        let mirror_is_me = recorded(HeadId::B, Some(process(7)), false, true);
         assert_eq!(find(&mirror_is_me, Label::Mirror(tag(5))), Some(Claim::Mirror));
         assert_eq!(find(&mirror_is_me, Label::Mirror(tag(6))), None, "a mirror of a join that never happened");
         assert_eq!(find(&mirror_is_me, Label::Nothing), None);
@@ -152,14 +153,14 @@ mod tests {
         assert_eq!(find(&solo, Label::Nothing), Some(Claim::Disk));
         assert_eq!(find(&recorded(HeadId::B, None, true, false), Label::Nothing), None, "draining elsewhere");
 
-        let owner_is_me = recorded(HeadId::A, Some(OTHER), false, true);
+        let owner_is_me = recorded(HeadId::A, Some(process(8)), false, true);
         assert_eq!(find(&owner_is_me, Label::Owned(Epoch(5))), Some(Claim::Owned));
         assert_eq!(find(&owner_is_me, Label::Either(Epoch(5), tag(6))), Some(Claim::Owned));
         assert_eq!(find(&owner_is_me, Label::Owned(Epoch(6))), Some(Claim::Owned), "the next superblock did not land");
         assert_eq!(find(&owner_is_me, Label::Owned(Epoch(4))), None);
         assert_eq!(find(&owner_is_me, Label::Nothing), None, "a restarted owner would destroy the only copy");
 
-        let idle = recorded(HeadId::A, Some(OTHER), false, false);
+        let idle = recorded(HeadId::A, Some(process(8)), false, false);
         assert_eq!(find(&idle, Label::Nothing), Some(Claim::Disk), "nothing was at stake");
     }
 }

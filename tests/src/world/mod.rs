@@ -141,7 +141,7 @@ impl World {
     pub fn new(seed: u64, plan: Plan, logging: bool) -> Self {
         let slot = || Slot {
             head: None,
-            incarnation: Incarnation(0),
+            incarnation: Incarnation::new(1).expect("not zero"),
             paused_until: 0,
             backlog: VecDeque::new(),
             arbiter: Arbiter::default(),
@@ -395,7 +395,7 @@ impl World {
     }
 
     fn start(&mut self, of: HeadId) {
-        let incarnation = Incarnation(self.rng.random_range(1..u64::MAX));
+        let incarnation = Incarnation::new(self.rng.random_range(1..u64::MAX)).expect("not zero");
         let config = Config {
             me: of,
             incarnation,
@@ -416,7 +416,7 @@ impl World {
         slot.heartbeat = None;
         slot.watching = false;
         slot.access = Access::Changing;
-        self.note(|| format!("{of} starts as {:x}", incarnation.0));
+        self.note(|| format!("{of} starts as {:x}", incarnation.get()));
         self.at(0, Entry::Deliver { to: of, life: incarnation, event: Box::new(Event::Start) });
         self.at(self.serial % 50, Entry::Tick { of, life: incarnation });
     }
