@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn identity_golden_bytes() {
         assert_eq!(body(0x80), b"0123456789abcdef");
-        let mut expected = Vec::new();
+        let mut expected: Vec<u8> = Vec::new();
         expected.extend(b"\x01\x03\x00\x10\x60\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff");
         expected.extend(b"\x02\x01\x00\x28TWINHEADVIRTUAL-DISK    0123456789abcdef");
         expected.extend(b"\x03\x08\x00\x28naa.60112233445566778899AABBCCDDEEFF\0\0\0\0");
