@@ -93,6 +93,24 @@ impl Transmit {
     }
 }
 
+impl Segment {
+    /// Cut off and return what lies behind the first `at` bytes; both parts share the memory.
+    ///
+    /// # Panics
+    /// If `at` reaches beyond the end.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        match self {
+            Self::Shared(payload) => {
+                let rest = payload.slice(at..payload.len());
+                *payload = payload.slice(0..at);
+                Self::Shared(rest)
+            }
+            Self::Bytes(bytes) => Self::Bytes(bytes.split_off(at)),
+        }
+    }
+}
+
 impl Deref for Segment {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
