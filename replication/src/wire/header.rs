@@ -69,7 +69,7 @@ enum Scope {
     UnitWithPayload,
 }
 
-struct Row {
+pub(super) struct Row {
     kind: Kind,
     number: u16,
     name: &'static str,
@@ -81,7 +81,7 @@ const fn row(number: u16, kind: Kind, name: &'static str, body_bytes: RangeInclu
     Row { kind, number, name, body_bytes, scope }
 }
 
-static KINDS: [Row; 21] = [
+pub(super) static KINDS: [Row; 21] = [
     row(1, Kind::Hello, "Hello", HELLO_BYTES..=HELLO_BYTES, Scope::Link),
     row(2, Kind::Proof, "Proof", 32..=32, Scope::Link),
     row(3, Kind::Agreement, "Agreement", 1..=MAX_AGREEMENT_BYTES, Scope::Link),
