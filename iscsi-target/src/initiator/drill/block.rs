@@ -48,7 +48,7 @@ pub fn emit(stamp: Stamp, block_bytes: usize, out: &mut Vec<u8>) {
     let mut random = SplitMix64::new(stamp.run ^ stamp.lba.rotate_left(40) ^ stamp.write.rotate_left(16));
     while out.len() < start + block_bytes {
         let rest = start + block_bytes - out.len();
-        let filler = random.next().to_be_bytes();
+        let filler = random.next_u64().to_be_bytes();
         out.extend_from_slice(&filler[..rest.min(filler.len())]);
     }
     let crc = crc32c::crc32c(&out[start..]);

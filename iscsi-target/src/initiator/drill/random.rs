@@ -12,7 +12,7 @@ impl SplitMix64 {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -21,7 +21,7 @@ impl SplitMix64 {
 
     /// A number below `limit`, which is not zero. (The bias is far below what a workload notices.)
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
+        self.next_u64() % limit.max(1)
     }
 
     /// One of `choices`.
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn follows_the_reference() {
         let mut random = SplitMix64::new(1_234_567);
-        let numbers = [random.next(), random.next(), random.next()];
+        let numbers = [random.next_u64(), random.next_u64(), random.next_u64()];
         assert_eq!(numbers, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 }

@@ -27,8 +27,11 @@ const ILLEGAL_REQUEST: u8 = 0x05;
 const UNIT_ATTENTION: u8 = 0x06;
 const ABORTED_COMMAND: u8 = 0x0b;
 
-/// Sense key, additional sense code with qualifier (or any), what to do. The first row that fits counts.
-const SENSE: [(u8, Option<(u8, u8)>, Judgement); 8] = [
+/// Sense key, additional sense code with qualifier (or any), what to do.
+type Row = (u8, Option<(u8, u8)>, Judgement);
+
+/// The first row that fits counts; what no row fits is final.
+const SENSE: [Row; 7] = [
     (NOT_READY, Some((0x04, 0x0a)), Judgement::State(GroupState::Transitioning)),
     (NOT_READY, Some((0x04, 0x0b)), Judgement::State(GroupState::Standby)),
     (NOT_READY, Some((0x04, 0x0c)), Judgement::State(GroupState::Unavailable)),
@@ -37,7 +40,6 @@ const SENSE: [(u8, Option<(u8, u8)>, Judgement); 8] = [
     (ABORTED_COMMAND, None, Judgement::Pause(SHORT)),
     // The unit is not mapped here, or not yet: another path may have it.
     (ILLEGAL_REQUEST, Some((0x25, 0x00)), Judgement::State(GroupState::Unavailable)),
-    (ILLEGAL_REQUEST, None, Judgement::Final),
 ];
 
 const STATUS: [(Status, Judgement); 3] = [
@@ -58,9 +60,7 @@ impl Judgement {
     }
 
     fn of_sense(sense: Sense) -> Self {
-        let fits = |row: &&(u8, Option<(u8, u8)>, Self)| {
-            row.0 == sense.key && row.1.is_none_or(|code| code == (sense.asc, sense.ascq))
-        };
+        let fits = |row: &&Row| row.0 == sense.key && row.1.is_none_or(|code| code == (sense.asc, sense.ascq));
         SENSE.iter().find(fits).map_or(Self::Final, |row| row.2)
     }
 }

@@ -542,7 +542,7 @@ fn whatever_a_target_sends_the_session_survives() {
         peer.submit(1, write(5120));
         peer.submit(2, Command::read(0, 8, 512));
         let mut bhs = [0; 48];
-        bhs.fill_with(|| if random.below(3) == 0 { random.next().to_be_bytes()[0] } else { 0 });
+        bhs.fill_with(|| if random.below(3) == 0 { random.next_u64().to_be_bytes()[0] } else { 0 });
         bhs[0] = 0x20 | bhs[0] & 0x1f;
         bhs[16..20].copy_from_slice(&u32::try_from(random.below(4)).unwrap().to_be_bytes());
         bhs[4..7].fill(0);
