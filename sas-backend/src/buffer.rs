@@ -24,6 +24,9 @@ struct Page([u8; PAGE_BYTES]);
 
 type Pages = Box<[Page]>;
 
+/// One page in memory of its own: for superblock and heartbeat.
+pub struct Block(Box<Page>);
+
 /// Where buffers come from and return to. Cheap to clone; clones share the memory.
 #[derive(Clone, Default)]
 pub struct Pool {
@@ -52,6 +55,42 @@ struct Buffer {
     pages: Pages,
     len: usize,
     pool: Arc<Shared>,
+}
+
+impl Block {
+    /// All zeroes.
+    #[must_use]
+    pub fn zeroed() -> Self {
+        #[expect(clippy::expect_used, reason = "out of memory ends the process; the other head takes over")]
+        Self(Page::new_box_zeroed().expect("memory for a page"))
+    }
+}
+
+impl From<&[u8; PAGE_BYTES]> for Block {
+    fn from(bytes: &[u8; PAGE_BYTES]) -> Self {
+        let mut block = Self::zeroed();
+        block.copy_from_slice(bytes);
+        block
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8; PAGE_BYTES];
+    fn deref(&self) -> &[u8; PAGE_BYTES] {
+        &self.0.0
+    }
+}
+
+impl std::ops::DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8; PAGE_BYTES] {
+        &mut self.0.0
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Block")
+    }
 }
 
 impl Pool {

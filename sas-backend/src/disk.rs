@@ -1,6 +1,9 @@
 //! One trait for the I/O of a disk path: submit an operation, later collect its completion. Nothing here blocks.
 
+use std::io;
 use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
 
 use crate::buffer::{BufferMut, Payload};
 
@@ -67,6 +70,23 @@ pub enum DiskError {
     /// This path to the disk does not work; the blocks themselves may be fine.
     #[error("the path to the disk failed: {0}")]
     Path(String),
+}
+
+impl DiskError {
+    pub(crate) fn from_errno(errno: Errno) -> Self {
+        match errno {
+            // The block layer's name for a RESERVATION CONFLICT.
+            Errno::EBADE => Self::Fenced,
+            Errno::ENOSPC | Errno::EDQUOT => Self::NoSpace,
+            // Anything, a medium error, a protection error.
+            Errno::EIO | Errno::ENODATA | Errno::EILSEQ => Self::Medium,
+            other => Self::Path(other.desc().to_owned()),
+        }
+    }
+
+    pub(crate) fn from_io(error: &io::Error) -> Self {
+        error.raw_os_error().map_or_else(|| Self::Path(error.to_string()), |raw| Self::from_errno(Errno::from_raw(raw)))
+    }
 }
 
 /// What the disk is.

@@ -1,2 +1,0 @@
-//! Administration of a pair.
-fn main() {}

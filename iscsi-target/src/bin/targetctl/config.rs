@@ -1,0 +1,81 @@
+//! `targetctl config`.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use iscsi_target::daemon::config::{Config, HeadName, LinkSecret};
+
+use crate::Global;
+use crate::failure::Failure;
+
+/// Look at the configuration
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say whether the configuration can be used, and if not, everything that is wrong with it
+    ///
+    /// With --head, also whether the disks and the link secret are there on this machine.
+    Check {
+        /// Also print each setting that must be the same on both heads, to compare them
+        #[arg(long)]
+        list: bool,
+    },
+}
+
+pub(crate) fn run(arguments: &Arguments, global: &Global, out: &mut dyn Write) -> Result<(), Failure> {
+    let Command::Check { list } = arguments.command;
+    let config = global.load()?;
+    writeln!(out, "{}: good", global.config.display())?;
+    let heads = if config.single() { "a single head" } else { "heads a and b" };
+    let luns: Vec<String> = config.luns.values().map(|lun| format!("{} ({})", lun.name, lun.id)).collect();
+    writeln!(out, "target {}, {heads}, LUNs {}", config.iqn, luns.join(", "))?;
+    writeln!(out, "digest {} (the same on both heads)", hex(&config.digest()))?;
+    if list {
+        for (key, value) in config.agreement() {
+            writeln!(out, "{key} = {value}")?;
+        }
+    }
+    match global.head {
+        Some(name) => check_here(&config, name, out),
+        None => Ok(()),
+    }
+}
+
+/// What the configuration names must be there, on the machine of head `name`.
+fn check_here(config: &Config, name: HeadName, out: &mut dyn Write) -> Result<(), Failure> {
+    if config.head(name).is_none() {
+        return Err(Failure::Usage(format!("there is no head {name}; it is a single head, a")));
+    }
+    let mut missing = Vec::new();
+    if let Some(link) = &config.link
+        && let Err(error) = LinkSecret::load(&link.secret_file)
+    {
+        missing.push(error.to_string());
+    }
+    for lun in config.luns.values() {
+        if let Err(error) = std::fs::metadata(&lun.disk) {
+            missing.push(format!("LUN {}: its disk {} cannot be used here: {error}", lun.name, lun.disk.display()));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(writeln!(
+            out,
+            "head {name}: its disks{} are here",
+            if config.single() { "" } else { " and the link secret" }
+        )?);
+    }
+    Err(Failure::failed(missing.join("\n")))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}

@@ -1,0 +1,290 @@
+//! The configuration: one TOML file, the same on both heads.
+//!
+//! ```toml
+//! [target]
+//! iqn = "iqn.2026-11.com.example:pair1"
+//!
+//! [heads.a]
+//! portals = ["192.0.2.1:3260", { listen = "0.0.0.0:3261", advertise = "san.example.com:3261" }]
+//! link = "198.51.100.1:3270"           # where the other head connects to this one
+//! control = "/run/twinhead/a.sock"     # optional; this is the default
+//!
+//! [heads.b]                            # absent: a single head, every write goes through to the disk
+//! portals = ["192.0.2.2:3260"]
+//! link = "198.51.100.2:3270"
+//!
+//! [link]
+//! secret-file = "/etc/twinhead/link.secret"
+//!
+//! [limits]                             # all optional
+//! max-drain-ms = 1000
+//! lease-ms = 200
+//! takeover-ms = 300
+//! mirror-bytes = "1GiB"
+//!
+//! [[luns]]
+//! id = 0
+//! name = "db"
+//! disk = "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
+//! preferred = "a"                      # optional; "a" is the default
+//! block-bytes = 512                    # optional: 512 or 4096; otherwise the disk's own
+//! read-only = false                    # optional
+//! ```
+//!
+//! [`Config::parse`] either returns a configuration in which everything holds that the daemon relies on, or
+//! [`Invalid`]: every problem of the file at once, each with its place, what stands there and what would be right.
+//! Heads compare [`Config::agreement`] when they meet and refuse to become a pair while it differs.
+
+mod agreement;
+mod check;
+mod names;
+mod portal;
+mod problem;
+mod raw;
+mod secret;
+mod size;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sas_backend::HeadId;
+use serde::{Deserialize, Serialize};
+
+pub use agreement::{Difference, differences};
+pub use portal::Portal;
+pub use problem::{Invalid, Problem};
+pub use secret::{LinkSecret, SecretError};
+pub use size::{ByteSize, SizeError};
+
+/// Where the daemon and `targetctl` look for the configuration unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/twinhead/pair.toml";
+/// The largest LUN number: what peripheral device addressing can say (SAM-5 4.7.7.2).
+pub const LUN_ID_MAX: u8 = 255;
+/// A file beyond this is not one of ours.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Which of the two heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadName {
+    /// The head under `[heads.a]`.
+    A,
+    /// The head under `[heads.b]`.
+    B,
+}
+
+/// A configuration that has been checked as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The target's iSCSI name, the same through both heads.
+    pub iqn: String,
+    /// `a`, or `a` and `b`.
+    pub heads: BTreeMap<HeadName, Head>,
+    /// What makes two heads a pair; `None` for a single head.
+    pub link: Option<Link>,
+    /// Bounds in time and memory.
+    pub limits: Limits,
+    /// By LUN number; at least one.
+    pub luns: BTreeMap<u8, Lun>,
+}
+
+/// What belongs to one head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Where initiators connect; at least one.
+    pub portals: Vec<Portal>,
+    /// The control socket of its daemon. The one setting in which the files of the heads may differ.
+    pub control: PathBuf,
+}
+
+/// The connection between the heads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Where head `a` listens for head `b`.
+    pub a: SocketAddr,
+    /// Where head `b` listens for head `a`.
+    pub b: SocketAddr,
+    /// The file with the secret by which they know each other; see [`LinkSecret::load`].
+    pub secret_file: PathBuf,
+}
+
+/// Bounds in time and memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long destaging everything may take; bounds the dirty data.
+    pub max_drain: Duration,
+    /// L: how long a lease lasts. Shorter than `takeover`.
+    pub lease: Duration,
+    /// T: how long the owner's heartbeat stands still before the standby takes over.
+    pub takeover: Duration,
+    /// The most RAM for the other head's data; `None`: what `max_drain` and the machine allow.
+    pub mirror_bytes: Option<u64>,
+}
+
+/// One logical unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lun {
+    /// The LUN number.
+    pub id: u8,
+    /// What operators call it; begins with a letter, so it is never taken for a number.
+    pub name: String,
+    /// The disk, by an absolute path that is the same on both heads.
+    pub disk: PathBuf,
+    /// The head that owns it when both are well.
+    pub preferred: HeadName,
+    /// 512 or 4096; `None`: as the disk has it.
+    pub block_bytes: Option<u32>,
+    /// Whether initiators may only read.
+    pub read_only: bool,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file says something that cannot be.
+    #[error("the configuration {} cannot be used: {invalid}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong with it.
+        invalid: Invalid,
+    },
+}
+
+impl HeadName {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// As it is written in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+}
+
+impl fmt::Display for HeadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<HeadName> for HeadId {
+    fn from(name: HeadName) -> Self {
+        match name {
+            HeadName::A => Self::A,
+            HeadName::B => Self::B,
+        }
+    }
+}
+
+impl From<HeadId> for HeadName {
+    fn from(id: HeadId) -> Self {
+        match id {
+            HeadId::A => Self::A,
+            HeadId::B => Self::B,
+        }
+    }
+}
+
+impl std::str::FromStr for HeadName {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "a" => Ok(Self::A),
+            "b" => Ok(Self::B),
+            _ => Err(format!("`{text}` is not a head; heads are called a and b")),
+        }
+    }
+}
+
+impl Link {
+    /// Where head `name` listens for the other one.
+    #[must_use]
+    pub fn address_of(&self, name: HeadName) -> SocketAddr {
+        match name {
+            HeadName::A => self.a,
+            HeadName::B => self.b,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_drain: Duration::from_millis(1000),
+            lease: Duration::from_millis(200),
+            takeover: Duration::from_millis(300),
+            mirror_bytes: None,
+        }
+    }
+}
+
+impl Config {
+    /// Read and check the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read_bounded(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+        Self::parse(&text).map_err(|invalid| ConfigError::Invalid { path: path.to_path_buf(), invalid })
+    }
+
+    /// Check `text`. No file is looked at: whether disks exist is not the configuration's business.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let mut findings = problem::Findings::new(text);
+        let raw = raw::read(text, &mut findings);
+        let config = raw.and_then(|raw| check::check(raw, &mut findings));
+        match (config, findings.into_invalid()) {
+            (_, Some(invalid)) => Err(invalid),
+            (Some(config), None) => Ok(config),
+            (None, None) => unreachable!("a configuration that is refused has a problem that says why"),
+        }
+    }
+
+    /// Whether there is one head only: no mirror, every write goes through to the disk.
+    #[must_use]
+    pub fn single(&self) -> bool {
+        self.link.is_none()
+    }
+
+    /// What belongs to head `name`, if there is such a head.
+    #[must_use]
+    pub fn head(&self, name: HeadName) -> Option<&Head> {
+        self.heads.get(&name)
+    }
+
+    /// The LUN that operators call `name`.
+    #[must_use]
+    pub fn lun_named(&self, name: &str) -> Option<&Lun> {
+        self.luns.values().find(|lun| lun.name == name)
+    }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::other("larger than 1 MiB; this is not a configuration"));
+    }
+    Ok(text)
+}
