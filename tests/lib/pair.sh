@@ -62,7 +62,7 @@ other() { if [ "$1" = a ]; then echo b; else echo a; fi; }
 # start_head HEAD: in its network namespace if it has one; its log is appended to $work/HEAD.log.
 start_head() {
     local within=()
-    [ -n "${netns_of[$1]:-}" ] && within=(ip netns exec "${netns_of[$1]}")
+    [ -n "${netns_of[$1]:-}" ] && within=(nsenter "--net=/run/netns/${netns_of[$1]}")
     "${within[@]}" "$bin/twinhead" --config "$config" --head "$1" >>"$work/$1.log" 2>&1 </dev/null &
     pid_of[$1]=$!
     started+=("$!")
