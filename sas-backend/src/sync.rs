@@ -49,6 +49,15 @@ impl SyncIo {
         write().map_err(|error| DiskError::from_io(&error))
     }
 
+    /// Everything written before, by whichever way, is on stable storage afterwards.
+    ///
+    /// # Errors
+    /// As the disk says; `Fenced` when this head may not use it.
+    pub fn flush(&self) -> Result<(), DiskError> {
+        let _pass = self.file.gate.enter()?;
+        self.file.file.sync_data().map_err(|error| DiskError::from_io(&error))
+    }
+
     fn check(&self, offset: u64) -> Result<(), DiskError> {
         let len = u64::try_from(PAGE_BYTES).unwrap_or(u64::MAX);
         let fits = offset.checked_add(len).is_some_and(|end| end <= self.file.geometry.size_bytes);

@@ -1,9 +1,27 @@
 //! The only composition root: what listens, what is configured, how an operator speaks to it.
 //!
+//! Everything on the data path runs on one thread; what blocks or must not be delayed has threads of its own beside
+//! it, and sends events.
+//!
 //! * [`config`]: the file both heads share, checked as a whole before anything starts.
-//! * [`status`]: what `targetctl status --json` prints; a stable interface.
+//! * `serve`: one head from its start to its end.
+//! * `connection`: one iSCSI connection; `registry`: all of them, and all units.
+//! * `lun`: one unit: gate, failover state machine, disk.
+//! * `link`: the connection to the other head.
+//! * `batch`: output leaves at the end of a batch.
+//! * [`status`], `report`: what `targetctl status --json` prints, a stable interface, and where it comes from.
 //! * [`control`]: the control socket: one JSON object per line, each way.
 
+mod batch;
+mod clock;
 pub mod config;
+mod connection;
 pub mod control;
+mod link;
+mod lun;
+mod registry;
+mod report;
+mod serve;
 pub mod status;
+
+pub use serve::serve;

@@ -1,1 +1,34 @@
-//! Placeholder.
+//! One iSCSI connection as a pure state machine (RFC 7143). A session is one connection here (MaxConnections=1,
+//! ErrorRecoveryLevel=0).
+//!
+//! The shell moves bytes and time in and out; the daemon stands behind the [`Event`]s:
+//! ```text
+//!  socket --recv_slices/received--> Connection --poll_event--> login, commands, task management
+//!  socket <-----poll_transmit------ Connection <--handle_*---- grants, responses, aborts
+//! ```
+//! Inside, in the order in which data flows: [`login`] negotiates with the [`keys`] table; `full_feature` takes the
+//! requests of a session that is logged in; `window` decides which commands are taken, `transfer` collects Data-Out,
+//! `answer` cuts up Data-In, `outbox` numbers what is sent, `discovery` answers texts.
+
+mod abort;
+mod answer;
+mod connection;
+mod discovery;
+mod event;
+mod full_feature;
+mod keys;
+pub mod limits;
+mod login;
+mod outbox;
+mod portal;
+mod sense;
+mod task;
+mod transfer;
+mod window;
+
+pub use connection::Connection;
+pub use event::{
+    AsyncNotice, CloseReason, CommandEvent, Event, LoginDetails, ProtocolViolation, SessionType, TaskId,
+    TaskManagementEvent, TaskManagementFunction, TaskManagementId,
+};
+pub use portal::{PortalAddress, PortalConfig};

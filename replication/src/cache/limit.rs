@@ -3,12 +3,10 @@
 //! This is the only place that decides it. A log area on the disk would later replace "what a drain can take" by "what
 //! the log has room for".
 
+use std::ops::RangeInclusive;
+
 use crate::block::Millis;
 
-/// Until a rate has been measured: what even a slow disk does.
-const FIRST_GUESS_BLOCKS_PER_S: u64 = 64 << 11;
-/// Never less than this many blocks, so that one large write always fits.
-const LEAST_BLOCKS: u64 = 64 << 11;
 /// A measurement is taken over at least this long.
 const SAMPLE_MS: u64 = 100;
 
@@ -16,6 +14,7 @@ const SAMPLE_MS: u64 = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DirtyLimit {
     max_drain_ms: u64,
+    least_blocks: u64,
     most_blocks: u64,
     rate_blocks_per_s: u64,
     busy_since: Option<Millis>,
@@ -23,13 +22,17 @@ pub struct DirtyLimit {
 }
 
 impl DirtyLimit {
-    /// `max_drain_ms`: how long destaging everything may take; `most_blocks`: the configured bound on memory.
+    /// `max_drain_ms`: how long destaging everything may take; `blocks`: what is always allowed, and the configured
+    /// bound on memory.
     #[must_use]
-    pub fn new(max_drain_ms: u64, most_blocks: u64) -> Self {
+    pub fn new(max_drain_ms: u64, blocks: RangeInclusive<u64>) -> Self {
+        let (least_blocks, most_blocks) = blocks.into_inner();
         Self {
             max_drain_ms,
-            most_blocks: most_blocks.max(LEAST_BLOCKS),
-            rate_blocks_per_s: FIRST_GUESS_BLOCKS_PER_S,
+            least_blocks,
+            most_blocks: most_blocks.max(least_blocks),
+            // Until a rate has been measured: what even a slow disk does.
+            rate_blocks_per_s: least_blocks.saturating_mul(16),
             busy_since: None,
             sampled_blocks: 0,
         }
@@ -38,7 +41,7 @@ impl DirtyLimit {
     /// Blocks that may be dirty.
     #[must_use]
     pub fn blocks(&self) -> u64 {
-        (self.rate_blocks_per_s.saturating_mul(self.max_drain_ms) / 1000).clamp(LEAST_BLOCKS, self.most_blocks)
+        (self.rate_blocks_per_s.saturating_mul(self.max_drain_ms) / 1000).clamp(self.least_blocks, self.most_blocks)
     }
 
     /// The disk was given work while it had none.
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn follows_the_measured_rate_within_its_bounds() {
-        let mut limit = DirtyLimit::new(1000, 1 << 22);
+        let mut limit = DirtyLimit::new(1000, 8192..=1 << 22);
         limit.on_busy(Millis(0));
         for second in 1..40 {
             limit.on_written(Millis(second * 1000), 1 << 20, false);
@@ -84,12 +87,12 @@ mod tests {
         let fast = limit.blocks();
         assert!(fast > 900_000, "{fast}");
         limit.on_written(Millis(50_000), 1000, true);
-        assert_eq!(limit.blocks(), LEAST_BLOCKS, "a disk that became slow lowers the limit at once");
+        assert_eq!(limit.blocks(), 8192, "a disk that became slow lowers the limit at once");
     }
 
     #[test]
     fn an_idle_disk_says_nothing_about_its_rate() {
-        let mut limit = DirtyLimit::new(1000, 1 << 22);
+        let mut limit = DirtyLimit::new(1000, 8192..=1 << 22);
         let before = limit.blocks();
         limit.on_busy(Millis(0));
         limit.on_written(Millis(10), 8, true);

@@ -23,7 +23,9 @@ pub struct Config {
     pub takeover_ms: u64,
     /// How long a drain may take; bounds what may be dirty.
     pub max_drain_ms: u64,
-    /// The most blocks that may be dirty, whatever the disk can take.
+    /// Blocks that may be dirty however slow the disk is.
+    pub least_dirty_blocks: u64,
+    /// The most blocks that may be dirty, however fast the disk is.
     pub max_dirty_blocks: u64,
     /// The largest disk write that destaging makes.
     pub max_run_blocks: u64,
@@ -110,8 +112,7 @@ pub enum Event<D> {
     Tick,
     /// A client wants something.
     Request(Request<D>),
-    /// A client no longer wants something. It is forgotten if it has not begun (and then never completed); otherwise it
-    /// is completed as ever.
+    /// A client no longer wants something. What has not begun is completed as not served; what has begun, as ever.
     Cancel(OpId),
     /// The other head says something.
     Message(Message<D>),

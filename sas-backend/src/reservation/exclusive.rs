@@ -15,6 +15,10 @@ impl Reservations for Exclusive {
         Ok(())
     }
 
+    fn change_key(&mut self, key: Key) -> Result<(), ReservationError> {
+        self.register(key)
+    }
+
     fn keys(&mut self) -> Result<Vec<Key>, ReservationError> {
         Ok(self.key.into_iter().collect())
     }

@@ -97,6 +97,15 @@ impl Reservations for LinuxPr {
         Ok(())
     }
 
+    fn change_key(&mut self, key: Key) -> Result<(), ReservationError> {
+        let old_key = self.own_key()?.0;
+        let command = PrRegistration { old_key, new_key: key.0, ..PrRegistration::default() };
+        let answer = outcome(ioctl::pr_register(self.file.as_fd(), &command));
+        settle(answer, || ReservationError::Fenced)?;
+        self.key = Some(key);
+        Ok(())
+    }
+
     fn keys(&mut self) -> Result<Vec<Key>, ReservationError> {
         let mut keys = [0; KEYS_MAX];
         match ioctl::pr_read_keys(self.file.as_fd(), &mut keys) {

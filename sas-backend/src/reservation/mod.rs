@@ -35,6 +35,12 @@ pub trait Reservations: Send {
     /// As the disk says.
     fn register(&mut self, key: Key) -> Result<(), ReservationError>;
 
+    /// Go on with another key, if this head is still registered: whoever has been fenced does not undo it this way.
+    ///
+    /// # Errors
+    /// `Fenced` when the registration is gone.
+    fn change_key(&mut self, key: Key) -> Result<(), ReservationError>;
+
     /// All registered keys.
     ///
     /// # Errors

@@ -55,11 +55,12 @@ impl<D: Data> Owner<D> {
     }
 
     /// A client has given up: what has not begun must not begin. What has begun ends as ever.
-    pub(super) fn on_cancel(&mut self, op: OpId) {
-        let before = self.throttled.len();
+    pub(super) fn on_cancel(&mut self, core: &mut Core<D>, op: OpId) {
+        let waiting = self.throttled.len() + self.syncs.len();
         self.throttled.retain(|request| request.op != op);
-        if self.throttled.len() == before && !self.pending.forget_waiting(op) {
-            self.syncs.retain(|sync| *sync != op);
+        self.syncs.retain(|sync| *sync != op);
+        if self.throttled.len() + self.syncs.len() < waiting || self.pending.forget_waiting(op) {
+            core.actions.push_back(Action::Complete { op, outcome: Outcome::NotServing });
         }
     }
 

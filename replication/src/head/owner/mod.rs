@@ -115,7 +115,7 @@ impl<D: Data> Owner<D> {
             held: VecDeque::new(),
             recording: None,
             record_again: false,
-            limit: DirtyLimit::new(config.max_drain_ms, config.max_dirty_blocks),
+            limit: DirtyLimit::new(config.max_drain_ms, config.least_dirty_blocks..=config.max_dirty_blocks),
             ages: VecDeque::new(),
             retry_after: core.now,
             idle_since: None,
@@ -128,7 +128,7 @@ impl<D: Data> Owner<D> {
     pub(super) fn handle(&mut self, core: &mut Core<D>, event: Event<D>) -> Option<Next<D>> {
         match event {
             Event::Request(request) => self.on_request(core, request),
-            Event::Cancel(op) => self.on_cancel(op),
+            Event::Cancel(op) => self.on_cancel(core, op),
             Event::Disk { id, result } => return self.on_disk(core, id, result),
             Event::SuperblockWritten(result) => return self.on_recorded(core, result),
             Event::Registered(Err(StorageError::Fenced)) => {

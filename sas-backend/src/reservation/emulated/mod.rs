@@ -101,6 +101,10 @@ impl Reservations for Emulated {
         Ok(())
     }
 
+    fn change_key(&mut self, key: Key) -> Result<(), ReservationError> {
+        self.member.change_key(key)
+    }
+
     fn keys(&mut self) -> Result<Vec<Key>, ReservationError> {
         Ok(self.member.sidecar.lock()?.table.keys())
     }
@@ -171,6 +175,22 @@ impl Member {
         clear(&self.fenced);
         self.file.gate.open();
         Ok(true)
+    }
+
+    fn change_key(&self, key: Key) -> Result<(), ReservationError> {
+        if key.head() != Some(self.head) {
+            return Err(ReservationError::WrongKey(key));
+        }
+        let mut standing = self.standing();
+        let Standing::Registered(old) = *standing else { return Err(ReservationError::Fenced) };
+        let mut locked = self.sidecar.lock()?;
+        if !locked.table.is_registered(self.head, old) {
+            return Err(ReservationError::Fenced);
+        }
+        locked.table.register(self.head, key, Process::this()?);
+        locked.commit()?;
+        *standing = Standing::Registered(key);
+        Ok(())
     }
 
     fn unregister(&self) -> Result<(), ReservationError> {

@@ -271,3 +271,16 @@ fn a_process_stopped_in_the_middle_of_a_change_is_ended() {
     b.reservations.preempt_and_abort(key(A, 1)).unwrap();
     assert_eq!(b.reservations.holder().unwrap(), Some(key(B, 2)));
 }
+
+#[test]
+fn a_fenced_head_does_not_undo_it_by_changing_its_key() {
+    let scratch = Scratch::new();
+    let image = scratch.image("disk", SIZE);
+    let (mut a, mut b) = (open(&image, A), open(&image, B));
+    a.reservations.register(key(A, 1)).unwrap();
+    a.reservations.change_key(key(A, 2)).unwrap();
+    b.reservations.register(key(B, 1)).unwrap();
+    b.reservations.preempt_and_abort(key(A, 2)).unwrap();
+    assert_eq!(a.reservations.change_key(key(A, 3)), Err(ReservationError::Fenced));
+    assert_eq!(b.reservations.keys().unwrap(), vec![key(B, 1)]);
+}

@@ -1,0 +1,206 @@
+//! A thread that executes the superblock and reservation commands of one unit, one after the other.
+//!
+//! They block, some for as long as a process takes to die, and none of them may hold up the data path.
+
+use std::sync::mpsc;
+
+use replication::block::Blocks;
+use replication::head::{Action, Event, Ownership, StorageError};
+use sas_backend::buffer::Block;
+use sas_backend::disk::DiskError;
+use sas_backend::superblock::pick::{Picked, check, pick};
+use sas_backend::superblock::region::{Region, SuperblockCopy};
+use sas_backend::superblock::{Identity, Superblock};
+use sas_backend::{Epoch, HeadId, Incarnation, Key, ReservationError, Reservations, SyncIo};
+
+/// How often a fence that waits for the kernel is asked for again.
+const FENCE_ATTEMPTS: u32 = 3;
+
+/// The superblock and the reservations of one disk.
+pub(super) struct Arbiter {
+    me: HeadId,
+    incarnation: Incarnation,
+    io: SyncIo,
+    region: Region,
+    reservations: Box<dyn Reservations>,
+    key: Option<Key>,
+    /// The superblock as last seen, and where the next one goes.
+    seen: Option<(Superblock, SuperblockCopy)>,
+    iqn: String,
+}
+
+impl Arbiter {
+    pub(super) fn new(
+        me: HeadId,
+        incarnation: Incarnation,
+        io: SyncIo,
+        region: Region,
+        reservations: Box<dyn Reservations>,
+        iqn: String,
+    ) -> Self {
+        Self { me, incarnation, io, region, reservations, key: None, seen: None, iqn }
+    }
+
+    /// Register, and read what the disk is: the first thing that a daemon does with it.
+    pub(super) fn look(&mut self) -> Result<Identity, StorageError> {
+        self.register(Epoch(0))?;
+        self.read()?;
+        self.seen.as_ref().map(|(seen, _)| seen.identity.clone()).ok_or(StorageError::Fenced)
+    }
+
+    /// Execute commands until nobody can send any more. `answer` hands over what came of each.
+    pub(super) fn run(
+        mut self,
+        commands: &mpsc::Receiver<Action<Blocks>>,
+        mut answer: impl FnMut(Event<Blocks>) -> bool,
+    ) {
+        while let Ok(command) = commands.recv() {
+            let event = match command {
+                Action::ReadSuperblock => Event::SuperblockRead(self.read()),
+                Action::WriteSuperblock(next) => Event::SuperblockWritten(self.write(&next)),
+                Action::Register { epoch } => Event::Registered(self.register(epoch)),
+                Action::ChangeKey { epoch } => Event::Registered(self.change_key(epoch)),
+                Action::Fence { epoch } => Event::FenceDone(self.fence(epoch)),
+                other => {
+                    tracing::error!(?other, "not a command for the arbiter");
+                    continue;
+                }
+            };
+            if !answer(event) {
+                return;
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Ownership, StorageError> {
+        let mut copies = [Block::zeroed(), Block::zeroed()];
+        for (copy, block) in SuperblockCopy::BOTH.into_iter().zip(&mut copies) {
+            self.io.read_block(self.region.superblock(copy), block).map_err(storage_error)?;
+        }
+        let picked: Picked = pick(&copies[0], &copies[1]);
+        let (superblock, next) = picked.into_valid().map_err(StorageError::Failed)?;
+        check(&superblock, &self.iqn, self.io.geometry().size_bytes)
+            .map_err(|error| StorageError::Failed(error.to_string()))?;
+        let ownership = ownership_of(&superblock);
+        self.seen = Some((superblock, next));
+        Ok(ownership)
+    }
+
+    /// Flush, write, flush: what was written before is durable before the superblock speaks of it.
+    fn write(&mut self, next: &Ownership) -> Result<(), StorageError> {
+        let Some((seen, copy)) = &self.seen else {
+            return Err(StorageError::Failed("the superblock has not been read yet".to_owned()));
+        };
+        let superblock = Superblock {
+            identity: seen.identity.clone(),
+            sequence: seen.sequence + 1,
+            flags: seen.flags,
+            epoch: next.epoch,
+            owner: next.owner,
+            owner_incarnation: next.owner_incarnation,
+            mirror: next.mirror,
+            draining: next.draining,
+            dirty: next.dirty,
+            losses_accepted: next.losses,
+        };
+        let copy = *copy;
+        self.io.flush().map_err(storage_error)?;
+        let block = Block::from(&superblock.emit());
+        self.io.write_block(self.region.superblock(copy), &block, true).map_err(storage_error)?;
+        self.seen = Some((superblock, copy.other()));
+        Ok(())
+    }
+
+    fn key_of(&self, epoch: Epoch) -> Key {
+        Key::new(self.me, epoch, self.incarnation)
+    }
+
+    fn register(&mut self, epoch: Epoch) -> Result<(), StorageError> {
+        let key = self.key_of(epoch);
+        self.reservations.register(key).map_err(reservation_error)?;
+        self.key = Some(key);
+        Ok(())
+    }
+
+    fn change_key(&mut self, epoch: Epoch) -> Result<(), StorageError> {
+        let key = self.key_of(epoch);
+        if self.key != Some(key) {
+            self.reservations.change_key(key).map_err(reservation_error)?;
+            self.key = Some(key);
+        }
+        Ok(())
+    }
+
+    /// Take the other head off the disk, and hold the reservation. A key that is not one of ours is named and left
+    /// alone: it belongs to somebody who must be asked.
+    fn fence(&mut self, epoch: Epoch) -> Result<bool, StorageError> {
+        self.change_key(epoch)?;
+        let mine = self.key_of(epoch);
+        for victim in self.others(mine)? {
+            self.preempt(victim)?;
+        }
+        if self.reservations.holder().map_err(reservation_error)? != Some(mine) {
+            self.reservations.reserve().map_err(reservation_error)?;
+        }
+        let left = self.others(mine)?;
+        let holder = self.reservations.holder().map_err(reservation_error)?;
+        if !left.is_empty() || holder != Some(mine) {
+            return Err(StorageError::Failed(format!("after the fence the disk lists {left:?}, held by {holder:?}")));
+        }
+        Ok(false)
+    }
+
+    /// Every registration but this head's own.
+    fn others(&mut self, mine: Key) -> Result<Vec<Key>, StorageError> {
+        let keys = self.reservations.keys().map_err(reservation_error)?;
+        if let Some(foreign) = keys.iter().find(|key| key.head().is_none()) {
+            return Err(StorageError::Failed(format!(
+                "somebody else is registered with the disk (key {foreign}): take that registration off, or use another disk"
+            )));
+        }
+        if !keys.contains(&mine) {
+            return Err(StorageError::Fenced);
+        }
+        Ok(keys.into_iter().filter(|key| *key != mine).collect())
+    }
+
+    fn preempt(&mut self, victim: Key) -> Result<(), StorageError> {
+        for _ in 0..FENCE_ATTEMPTS {
+            match self.reservations.preempt_and_abort(victim) {
+                Err(ReservationError::StillWriting(head)) => {
+                    tracing::warn!(%head, "fenced, but the kernel has not ended its I/O yet; asking again");
+                }
+                // It has changed its key or left meanwhile; the list is read again afterwards.
+                Ok(()) | Err(ReservationError::NoSuchKey(_)) => return Ok(()),
+                Err(error) => return Err(reservation_error(error)),
+            }
+        }
+        Err(reservation_error(ReservationError::StillWriting(self.me.other())))
+    }
+}
+
+fn ownership_of(superblock: &Superblock) -> Ownership {
+    Ownership {
+        epoch: superblock.epoch,
+        owner: superblock.owner,
+        owner_incarnation: superblock.owner_incarnation,
+        mirror: superblock.mirror,
+        draining: superblock.draining,
+        dirty: superblock.dirty,
+        losses: superblock.losses_accepted,
+    }
+}
+
+fn storage_error(error: DiskError) -> StorageError {
+    match error {
+        DiskError::Fenced => StorageError::Fenced,
+        other => StorageError::Failed(other.to_string()),
+    }
+}
+
+fn reservation_error(error: ReservationError) -> StorageError {
+    match error {
+        ReservationError::Fenced => StorageError::Fenced,
+        other => StorageError::Failed(other.to_string()),
+    }
+}

@@ -1,0 +1,100 @@
+//! Block operations that take more than one request: verify, compare, write and verify, write same.
+
+use replication::block::Blocks;
+use replication::head::{Operation, Outcome};
+use replication::{Data, Extent};
+use sas_backend::buffer::Payload;
+
+use super::tasks::Caller;
+use super::{Lun, io_result};
+use crate::scsi::block::{self, BlockIo, BlockOp, IoError, IoResult};
+
+/// Bytes of one step, so that a long operation leaves room for others.
+const STEP_BYTES: u64 = 1 << 20;
+
+impl Lun {
+    /// Run `io` as a task of its own and answer it.
+    pub(super) fn execute(&self, caller: Caller, io: BlockIo) {
+        let Some(lun) = self.registry.lun(self.config.id) else { return };
+        tokio::task::spawn_local(async move {
+            let result = lun.steps(&caller, &io.op).await;
+            caller.respond(block::finish(&io, result));
+        });
+    }
+
+    async fn steps(&self, caller: &Caller, op: &BlockOp) -> IoResult {
+        match op {
+            BlockOp::Verify { lba, blocks } => {
+                for extent in self.cut(Extent::new(*lba, *blocks)) {
+                    self.one(caller, Operation::Read(extent)).await?;
+                }
+            }
+            BlockOp::Compare { lba, data } => self.compare(caller, *lba, data).await?,
+            BlockOp::WriteAndVerify { lba, data, compare } => {
+                let blocks = Blocks::new(data.clone(), self.block_bytes).ok_or(IoError::Aborted)?;
+                let extent = Extent::new(*lba, blocks.blocks());
+                self.one(caller, Operation::Write { extent, data: blocks, fua: true }).await?;
+                if *compare {
+                    self.compare(caller, *lba, data).await?;
+                } else {
+                    self.one(caller, Operation::Read(extent)).await?;
+                }
+            }
+            BlockOp::WriteSame { lba, blocks, pattern } => {
+                self.write_same(caller, Extent::new(*lba, *blocks), pattern.as_ref()).await?;
+            }
+            BlockOp::Read { lba, blocks } => {
+                return self.one(caller, Operation::Read(Extent::new(*lba, *blocks))).await;
+            }
+            BlockOp::Write { .. } | BlockOp::Flush { .. } => return Err(IoError::Aborted),
+        }
+        Ok(Vec::new())
+    }
+
+    async fn one(&self, caller: &Caller, operation: Operation<Blocks>) -> IoResult {
+        if caller.connection.is_closed() {
+            return Err(IoError::Aborted);
+        }
+        let outcome = self.step(caller, operation).await.unwrap_or(Outcome::NotServing);
+        io_result(outcome).unwrap_or(Err(IoError::NotOwner))
+    }
+
+    fn cut(&self, extent: Extent) -> impl Iterator<Item = Extent> + use<> {
+        let step = STEP_BYTES / u64::from(self.block_bytes);
+        let end = extent.end();
+        (extent.lba..end)
+            .step_by(usize::try_from(step).expect("a step is small"))
+            .map(move |lba| Extent::new(lba, step.min(end - lba)))
+    }
+
+    async fn compare(&self, caller: &Caller, lba: u64, data: &Payload) -> Result<(), IoError> {
+        let blocks = Blocks::new(data.clone(), self.block_bytes).ok_or(IoError::Aborted)?;
+        let mut at = 0;
+        for extent in self.cut(Extent::new(lba, blocks.blocks())) {
+            for part in self.one(caller, Operation::Read(extent)).await? {
+                let expected = &data[at..at + part.len()];
+                if let Some(offset) = part.iter().zip(expected).position(|(is, should)| is != should) {
+                    return Err(IoError::Miscompare { offset: (at + offset) as u64 });
+                }
+                at += part.len();
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_same(&self, caller: &Caller, extent: Extent, pattern: Option<&Payload>) -> Result<(), IoError> {
+        let block = usize::try_from(self.block_bytes).expect("512 or 4096");
+        let step = extent.blocks.min(STEP_BYTES / u64::from(self.block_bytes));
+        let mut buffer = self.pool.take(usize::try_from(step).expect("a step is small") * block);
+        match pattern {
+            Some(pattern) => buffer.chunks_exact_mut(block).for_each(|part| part.copy_from_slice(pattern)),
+            None => buffer.fill(0),
+        }
+        let data = Blocks::new(buffer.freeze(), self.block_bytes).ok_or(IoError::Aborted)?;
+        for extent in self.cut(extent) {
+            let data = data.slice(0, extent.blocks);
+            self.one(caller, Operation::Write { extent, data, fua: false }).await?;
+        }
+        Ok(())
+    }
+}

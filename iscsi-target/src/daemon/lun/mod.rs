@@ -1,0 +1,296 @@
+//! One logical unit: the shell around its [`Head`] and its [`LogicalUnit`].
+//!
+//! Everything that happens to the unit becomes an event for the head; what the head decides is executed here at once.
+//! All of it runs on the data path's one thread, so nothing here is locked; [`Lun::post`] may be called from within
+//! itself and then only queues.
+//!
+//! * `storage`: opens the disk, and what belongs to it.
+//! * `arbiter`, `heartbeat`: threads for what blocks, and for what must not be delayed.
+//! * `tasks`: commands of initiators: the gate, what is held, what is under way, and its end.
+//! * `execute`: block operations that take more than one step.
+
+mod arbiter;
+mod execute;
+mod heartbeat;
+mod storage;
+mod tasks;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::{Rc, Weak};
+use std::sync::mpsc;
+
+use replication::block::Blocks;
+use replication::head::{Access, Action, DiskCommand, Event, Head, IoError, IoId, Order, OrderId, Outcome, Status};
+use replication::message::Message;
+use sas_backend::buffer::Pool;
+use sas_backend::disk::{Completion, Disk, DiskError, DiskOp, Token};
+use sas_backend::{HeadId, Incarnation};
+use tokio::sync::oneshot;
+
+use super::clock::Clock;
+use super::config::Lun as LunConfig;
+use super::batch::Flush;
+use super::link::LinkHandle;
+use super::registry::Registry;
+use crate::scsi::lun::Lun as LunNumber;
+use crate::scsi::unit::{Access as UnitAccess, LogicalUnit};
+use tasks::Tasks;
+
+pub(crate) use storage::{OpenError, Pair, open};
+pub(crate) use tasks::Caller;
+
+/// One logical unit of this head.
+pub(crate) struct Lun {
+    pub(super) config: LunConfig,
+    pub(super) block_bytes: u32,
+    me: HeadId,
+    incarnation: Incarnation,
+    clock: Clock,
+    pool: Pool,
+    disk: Box<dyn Disk>,
+    arbiter: mpsc::Sender<Action<Blocks>>,
+    heartbeat: mpsc::Sender<Action<Blocks>>,
+    link: LinkHandle,
+    registry: Rc<Registry>,
+    head: RefCell<Head<Blocks>>,
+    unit: RefCell<LogicalUnit>,
+    tasks: RefCell<Tasks>,
+    orders: RefCell<Orders>,
+    inbox: RefCell<VecDeque<Event<Blocks>>>,
+    running: Cell<bool>,
+    /// Operations wait to be handed to the disk at the end of the batch.
+    kick_wanted: Cell<bool>,
+    this: Weak<Lun>,
+    stopped: Cell<bool>,
+    /// Told at each change of role or mode.
+    changes: Rc<dyn Fn()>,
+}
+
+/// Who waits for a change of owner.
+#[derive(Default)]
+struct Orders {
+    last: u64,
+    waiting: BTreeMap<OrderId, OrderedBy>,
+}
+
+enum OrderedBy {
+    Operator(oneshot::Sender<Result<(), String>>),
+    Initiator(Caller),
+}
+
+impl Lun {
+    /// Something has happened: let the head decide, do what it says.
+    pub(crate) fn post(&self, event: Event<Blocks>) {
+        self.inbox.borrow_mut().push_back(event);
+        if self.running.replace(true) {
+            return;
+        }
+        let _batch = self.registry.batch().begin();
+        loop {
+            let Some(event) = self.inbox.borrow_mut().pop_front() else { break };
+            self.head.borrow_mut().handle(self.clock.now(), event);
+            loop {
+                let Some(action) = self.head.borrow_mut().poll_action() else { break };
+                self.perform(action);
+            }
+        }
+        self.running.set(false);
+    }
+
+    /// What the status display shows.
+    pub(crate) fn status(&self) -> Status {
+        self.head.borrow().status()
+    }
+
+    /// Bytes that initiators see.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.unit.borrow().config().blocks * u64::from(self.block_bytes)
+    }
+
+    /// Whether the head has come to its end after a shutdown.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
+    /// Its number as initiators use it.
+    pub(crate) fn number(&self) -> Option<LunNumber> {
+        LunNumber::new(u16::from(self.config.id))
+    }
+
+    /// Order something of the head; the answer comes when it is done or has failed.
+    pub(crate) fn order(&self, order: Order) -> oneshot::Receiver<Result<(), String>> {
+        let (sender, receiver) = oneshot::channel();
+        self.give_order(order, OrderedBy::Operator(sender));
+        receiver
+    }
+
+    fn give_order(&self, order: Order, by: OrderedBy) {
+        let id = {
+            let mut orders = self.orders.borrow_mut();
+            orders.last += 1;
+            let id = OrderId(orders.last);
+            orders.waiting.insert(id, by);
+            id
+        };
+        self.post(Event::Order { id, order });
+    }
+
+    /// The disk has finished something: take all of it in.
+    pub(super) fn reap(&self) {
+        let _batch = self.registry.batch().begin();
+        let mut completions = Vec::new();
+        self.disk.take_completions(&mut completions);
+        for Completion { token, result } in completions {
+            let result = match result {
+                Ok(Some(buffer)) => Blocks::new(buffer.freeze(), self.block_bytes).map(Some).ok_or(IoError::Path),
+                Ok(None) => Ok(None),
+                Err(error) => Err(self.io_error(&error)),
+            };
+            self.post(Event::Disk { id: IoId(token.0), result });
+        }
+    }
+
+    fn io_error(&self, error: &DiskError) -> IoError {
+        let kind = match error {
+            DiskError::Fenced => return IoError::Fenced,
+            DiskError::NoSpace => IoError::NoSpace,
+            DiskError::Medium => IoError::Medium,
+            DiskError::Path(_) => IoError::Path,
+        };
+        tracing::warn!(lun = %self.config.name, %error, "the disk failed");
+        kind
+    }
+
+    fn perform(&self, action: Action<Blocks>) {
+        match action {
+            Action::Complete { op, outcome } => self.on_complete(op, outcome),
+            Action::Disk { id, command } => self.submit(id, command),
+            Action::Send(message) => self.link.send(self.config.id, message),
+            Action::OpenLink => self.link.open(self.config.id, self.block_bytes),
+            Action::CloseLink => self.link.close(self.config.id),
+            Action::ReadSuperblock
+            | Action::WriteSuperblock(_)
+            | Action::Register { .. }
+            | Action::ChangeKey { .. }
+            | Action::Fence { .. } => Self::hand_over(&self.arbiter, action),
+            Action::StartHeartbeat { .. } | Action::StopHeartbeat | Action::WatchPeer(_) => {
+                Self::hand_over(&self.heartbeat, action);
+            }
+            Action::SetAccess(access) => {
+                self.on_access(access);
+                (self.changes)();
+            }
+            Action::CloseSessions => self.registry.reset_all("this head was fenced"),
+            Action::OrderDone { id, result } => self.on_order_done(id, result),
+            Action::Announce(why) => {
+                let epoch = self.head.borrow().status().epoch.0;
+                tracing::info!(lun = %self.config.name, head = %self.me, epoch, "{why}");
+                (self.changes)();
+            }
+            Action::Stopped => {
+                self.stopped.set(true);
+                (self.changes)();
+            }
+        }
+    }
+
+    /// The threads live as long as the unit; if one has died, so does the process, and the other head takes over.
+    fn hand_over(thread: &mpsc::Sender<Action<Blocks>>, action: Action<Blocks>) {
+        thread.send(action).expect("the thread ends only when the unit does");
+    }
+
+    fn submit(&self, id: IoId, command: DiskCommand<Blocks>) {
+        let block = u64::from(self.block_bytes);
+        let op = match command {
+            DiskCommand::Read(extent) => {
+                let len = usize::try_from(extent.blocks * block).expect("a read fits into memory");
+                DiskOp::Read { offset: extent.lba * block, into: self.pool.take(len) }
+            }
+            DiskCommand::Write(extent, pieces) => DiskOp::Write {
+                offset: extent.lba * block,
+                data: pieces.into_iter().map(Blocks::into_payload).collect(),
+            },
+            DiskCommand::Flush => DiskOp::Flush,
+        };
+        self.disk.submit(Token(id.0), op);
+        if !self.kick_wanted.replace(true)
+            && let Some(lun) = self.this.upgrade()
+        {
+            self.registry.batch().add(lun);
+        }
+    }
+
+    /// What initiators are told changes. What was held is presented again; see [`Lun::present`] for what becomes of it.
+    fn on_access(&self, access: Access) {
+        let mine = Pair::group_of(self.me);
+        let theirs = Pair::group_of(self.me.other());
+        let (access, active) = match access {
+            Access::Serving => (UnitAccess::Serving, Some(mine)),
+            Access::Standby => (UnitAccess::Standby, Some(theirs)),
+            Access::Changing => (UnitAccess::Changing, None),
+            Access::Unavailable => (UnitAccess::Unavailable, None),
+        };
+        self.unit.borrow_mut().set_access(access, active);
+        if access == UnitAccess::Serving {
+            let since = self.registry.next_mark();
+            self.tasks.borrow_mut().serving_since(since);
+        }
+        if access != UnitAccess::Changing {
+            self.present_held();
+        }
+    }
+
+    fn on_order_done(&self, id: OrderId, result: Result<(), String>) {
+        let by = self.orders.borrow_mut().waiting.remove(&id);
+        if let Err(why) = &result {
+            tracing::warn!(lun = %self.config.name, "an order failed: {why}");
+        }
+        match by {
+            // Whoever asked may have gone.
+            Some(OrderedBy::Operator(reply)) => drop(reply.send(result)),
+            Some(OrderedBy::Initiator(caller)) => {
+                caller.respond(crate::scsi::port_groups::switched(result.is_ok()));
+            }
+            None => {}
+        }
+    }
+
+    /// The link for this unit, as the link's own shell sees it.
+    pub(super) fn on_link_up(&self, peer: Incarnation) {
+        self.post(Event::LinkUp { peer });
+    }
+
+    pub(super) fn on_link_down(&self) {
+        self.post(Event::LinkDown);
+    }
+
+    pub(super) fn on_message(&self, message: Message<Blocks>) {
+        self.post(Event::Message(message));
+    }
+
+    /// This process.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+}
+
+impl Flush for Lun {
+    fn flush(&self) {
+        self.kick_wanted.set(false);
+        self.disk.kick();
+    }
+}
+
+/// What came of a request, for the SCSI side; `None`: this head does not serve, present the command again.
+fn io_result(outcome: Outcome<Blocks>) -> Option<crate::scsi::block::IoResult> {
+    use crate::scsi::block::IoError as ScsiError;
+    Some(match outcome {
+        Outcome::Done => Ok(Vec::new()),
+        Outcome::Data(parts) => Ok(parts.into_iter().map(Blocks::into_payload).collect()),
+        Outcome::NotServing => return None,
+        Outcome::Failed(IoError::Medium) => Err(ScsiError::Medium { lba: None }),
+        Outcome::Failed(IoError::NoSpace) => Err(ScsiError::NoSpace),
+        Outcome::Failed(IoError::Fenced | IoError::Path) => Err(ScsiError::Aborted),
+    })
+}

@@ -1,0 +1,257 @@
+//! Opening a unit: its disk, its superblock, its threads, and the tasks that listen to them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use alua::{GroupId, TargetPort};
+use replication::block::Blocks;
+use replication::head::{Config as HeadConfig, Event, Head};
+use sas_backend::buffer::Pool;
+use sas_backend::probe::{OpenDisk, OpenOptions, open_disk};
+use sas_backend::superblock::Identity;
+use sas_backend::superblock::region::Region;
+use sas_backend::{HeadId, Incarnation};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc as channel;
+
+use super::arbiter::Arbiter;
+use super::heartbeat::Heartbeat;
+use super::tasks::Tasks;
+use super::{Lun, Orders};
+use crate::daemon::clock::Clock;
+use crate::daemon::config::{Config, HeadName, Lun as LunConfig};
+use crate::daemon::link::LinkHandle;
+use crate::daemon::registry::Registry;
+use crate::scsi::config::{Naa, UnitConfig};
+use crate::scsi::unit::LogicalUnit;
+
+/// Dirty data that is allowed however slow the disk is.
+const LEAST_DIRTY_BYTES: u64 = 4 << 20;
+/// The most dirty data of one unit unless the configuration says otherwise.
+const MOST_DIRTY_BYTES: u64 = 1 << 30;
+/// The largest disk write that destaging makes.
+const RUN_BYTES: u64 = 1 << 20;
+/// Relative target port identifiers of head b begin here; those of head a at 1.
+const PORTS_OF_B: u16 = 0x101;
+
+/// What all units of this process share.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) me: HeadId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) config: Rc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) pool: Pool,
+    pub(crate) link: LinkHandle,
+    pub(crate) registry: Rc<Registry>,
+    pub(crate) changes: Rc<dyn Fn()>,
+}
+
+impl Pair {
+    /// The target port group of a head: it belongs to the head, not to its role.
+    pub(crate) fn group_of(head: HeadId) -> GroupId {
+        match head {
+            HeadId::A => GroupId(1),
+            HeadId::B => GroupId(2),
+        }
+    }
+
+    /// The head of a target port group.
+    pub(crate) fn head_of(group: GroupId) -> HeadId {
+        if group == Self::group_of(HeadId::A) { HeadId::A } else { HeadId::B }
+    }
+
+    /// The relative target port identifier of a portal, counted from 0.
+    pub(crate) fn relative_port(head: HeadId, portal: usize) -> u16 {
+        let first = match head {
+            HeadId::A => 1,
+            HeadId::B => PORTS_OF_B,
+        };
+        first + u16::try_from(portal).unwrap_or(PORTS_OF_B - 2).min(PORTS_OF_B - 2)
+    }
+
+    fn ports(&self) -> Vec<TargetPort> {
+        let heads = self.config.heads.iter().map(|(name, head)| (HeadId::from(*name), head.portals.len()));
+        heads
+            .flat_map(|(head, portals)| {
+                (0..portals).map(move |portal| TargetPort {
+                    relative_id: Self::relative_port(head, portal),
+                    group: Self::group_of(head),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Why a unit cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("LUN {name} ({disk}): {why}")]
+pub(crate) struct OpenError {
+    name: String,
+    disk: String,
+    why: String,
+}
+
+/// Open the disk of `config`, check that it is ours, and start its threads. The head itself starts with
+/// [`Event::Start`].
+pub(crate) fn open(pair: &Pair, config: &LunConfig) -> Result<Rc<Lun>, OpenError> {
+    let error = |why: String| OpenError { name: config.name.clone(), disk: config.disk.display().to_string(), why };
+    let options =
+        OpenOptions { head: pair.me, shared: !pair.config.single(), block_bytes: config.block_bytes };
+    let OpenDisk { disk, sync, reservations, geometry, description } =
+        open_disk(&config.disk, options).map_err(|failed| error(failed.to_string()))?;
+    let region = Region::of(geometry.size_bytes).map_err(|failed| error(failed.to_string()))?;
+    let fenced = reservations.fenced_event().map_err(|failed| error(failed.to_string()))?;
+    let mut arbiter =
+        Arbiter::new(pair.me, pair.incarnation, sync.clone(), region, reservations, pair.config.iqn.clone());
+    let identity = arbiter.look().map_err(|failed| error(failed.to_string()))?;
+    check_identity(&identity, config, geometry.block_bytes).map_err(error)?;
+    tracing::info!(lun = %config.name, "{description}");
+
+    let (events, inbox) = channel::unbounded_channel();
+    let arbiter_orders = spawn_thread("arbiter", events.clone(), move |orders, tell| arbiter.run(&orders, tell));
+    let limits = pair.config.limits;
+    let heartbeat = Heartbeat {
+        me: pair.me,
+        incarnation: pair.incarnation,
+        io: sync,
+        region,
+        clock: pair.clock,
+        every: limits.lease / 4,
+    };
+    let heartbeat_orders = spawn_thread("heartbeat", events, move |orders, tell| heartbeat.run(&orders, tell));
+    let lun = Rc::new_cyclic(|this| Lun {
+        config: config.clone(),
+        block_bytes: identity.block_bytes,
+        me: pair.me,
+        incarnation: pair.incarnation,
+        clock: pair.clock,
+        pool: pair.pool.clone(),
+        disk,
+        arbiter: arbiter_orders,
+        heartbeat: heartbeat_orders,
+        link: pair.link.clone(),
+        registry: Rc::clone(&pair.registry),
+        head: RefCell::new(Head::new(head_config(pair, config, identity.block_bytes))),
+        unit: RefCell::new(LogicalUnit::new(unit_config(pair, config, &identity))),
+        tasks: RefCell::new(Tasks::default()),
+        orders: RefCell::new(Orders::default()),
+        inbox: RefCell::new(VecDeque::new()),
+        running: Cell::new(false),
+        kick_wanted: Cell::new(false),
+        this: Weak::clone(this),
+        stopped: Cell::new(false),
+        changes: Rc::clone(&pair.changes),
+    });
+    listen(&lun, inbox, fenced).map_err(|failed| error(failed.to_string()))?;
+    Ok(lun)
+}
+
+fn check_identity(identity: &Identity, config: &LunConfig, disk_block_bytes: u32) -> Result<(), String> {
+    if identity.lun_name != config.name {
+        return Err(format!(
+            "the disk is that of LUN \"{}\": correct the configuration, or initialise the disk anew",
+            identity.lun_name
+        ));
+    }
+    let block_bytes = identity.block_bytes;
+    if config.block_bytes.is_some_and(|wanted| wanted != block_bytes) || block_bytes < disk_block_bytes {
+        return Err(format!("the disk was initialised with blocks of {block_bytes} bytes; this cannot be changed"));
+    }
+    Ok(())
+}
+
+fn head_config(pair: &Pair, config: &LunConfig, block_bytes: u32) -> HeadConfig {
+    let limits = pair.config.limits;
+    let blocks = |bytes: u64| bytes / u64::from(block_bytes);
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    HeadConfig {
+        me: pair.me,
+        incarnation: pair.incarnation,
+        paired: !pair.config.single(),
+        preferred: config.preferred.into(),
+        lease_ms: ms(limits.lease),
+        takeover_ms: ms(limits.takeover),
+        max_drain_ms: ms(limits.max_drain),
+        least_dirty_blocks: blocks(LEAST_DIRTY_BYTES),
+        max_dirty_blocks: blocks(limits.mirror_bytes.unwrap_or(MOST_DIRTY_BYTES)),
+        max_run_blocks: blocks(RUN_BYTES),
+    }
+}
+
+fn unit_config(pair: &Pair, config: &LunConfig, identity: &Identity) -> UnitConfig {
+    UnitConfig {
+        serial: identity.serial(),
+        naa: Naa::Long(identity.naa6()),
+        revision: "0001".to_owned(),
+        block_bytes: identity.block_bytes,
+        blocks: identity.data_bytes / u64::from(identity.block_bytes),
+        physical_block_exponent: 0,
+        solid_state: false,
+        my_group: Pair::group_of(pair.me),
+        ports: pair.ports(),
+        target_name: pair.config.iqn.clone(),
+        read_only: config.read_only,
+    }
+}
+
+type Tell = Box<dyn FnMut(Event<Blocks>) -> bool + Send>;
+
+fn spawn_thread<C: Send + 'static>(
+    name: &str,
+    events: channel::UnboundedSender<Event<Blocks>>,
+    run: impl FnOnce(mpsc::Receiver<C>, Tell) + Send + 'static,
+) -> mpsc::Sender<C> {
+    let (orders, receiver) = mpsc::channel();
+    let tell: Tell = Box::new(move |event| events.send(event).is_ok());
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || run(receiver, tell))
+        .expect("a process that cannot start a thread cannot serve");
+    orders
+}
+
+/// Bring to the unit what its threads, its disk and its reservations have to say.
+fn listen(
+    lun: &Rc<Lun>,
+    mut inbox: channel::UnboundedReceiver<Event<Blocks>>,
+    fenced: Option<std::os::fd::OwnedFd>,
+) -> std::io::Result<()> {
+    let completions = AsyncFd::with_interest(lun.disk.completion_event().try_clone_to_owned()?, Interest::READABLE)?;
+    let fenced = fenced.map(|event| AsyncFd::with_interest(event, Interest::READABLE)).transpose()?;
+    let told = Rc::clone(lun);
+    tokio::task::spawn_local(async move {
+        while let Some(event) = inbox.recv().await {
+            told.post(event);
+        }
+    });
+    let reaper = Rc::clone(lun);
+    tokio::task::spawn_local(async move {
+        while let Ok(mut ready) = completions.readable().await {
+            // Cleared before the look: what completes meanwhile makes it readable again.
+            ready.clear_ready();
+            reaper.reap();
+        }
+    });
+    if let Some(fenced) = fenced {
+        let conflicted = Rc::clone(lun);
+        tokio::task::spawn_local(async move {
+            while let Ok(mut ready) = fenced.readable().await {
+                ready.clear_ready();
+                conflicted.post(Event::Conflict);
+            }
+        });
+    }
+    Ok(())
+}
+
+impl Pair {
+    /// The name of this head in the configuration.
+    pub(crate) fn name(&self) -> HeadName {
+        self.me.into()
+    }
+}

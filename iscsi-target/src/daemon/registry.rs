@@ -1,0 +1,124 @@
+//! Who is here: the units of this head, and the connections to it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::batch::Batch;
+use super::connection::ConnectionHandle;
+use super::lun::{Lun, Victims};
+use crate::scsi::lun::Lun as LunNumber;
+use crate::scsi::{InitiatorPort, NexusId};
+
+/// Connections at a time; one more is closed at once.
+pub(crate) const CONNECTIONS_MAX: usize = 1024;
+
+/// All units and connections of this process.
+#[derive(Default)]
+pub(crate) struct Registry {
+    luns: RefCell<BTreeMap<u8, Rc<Lun>>>,
+    connections: RefCell<BTreeMap<NexusId, Rc<ConnectionHandle>>>,
+    batch: Batch,
+    last_nexus: Cell<u64>,
+    last_tsih: Cell<u16>,
+    /// Counts the moments at which a unit began to be served here; see [`Registry::mark`].
+    mark: Cell<u64>,
+}
+
+impl Registry {
+    /// The batch that collects all output.
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Present a unit to initiators.
+    pub(crate) fn add_lun(&self, lun: &Rc<Lun>) {
+        self.luns.borrow_mut().insert(lun.config.id, Rc::clone(lun));
+    }
+
+    /// All units, by number.
+    pub(crate) fn luns(&self) -> Vec<Rc<Lun>> {
+        self.luns.borrow().values().cloned().collect()
+    }
+
+    /// The unit with this number.
+    pub(crate) fn lun(&self, id: u8) -> Option<Rc<Lun>> {
+        self.luns.borrow().get(&id).cloned()
+    }
+
+    /// The numbers of all units as initiators use them.
+    pub(crate) fn lun_numbers(&self) -> Vec<LunNumber> {
+        self.luns.borrow().values().filter_map(|lun| lun.number()).collect()
+    }
+
+    /// Commands that arrive while this is the mark are later than everything that bears a smaller one. A connection
+    /// takes over the present mark when it has read all that had reached it.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark.get()
+    }
+
+    /// A unit begins to be served now: what bears a smaller mark is too old for it.
+    pub(crate) fn next_mark(&self) -> u64 {
+        self.mark.set(self.mark.get() + 1);
+        self.mark.get()
+    }
+
+    /// A number for a new connection; `None` when there are too many.
+    pub(crate) fn next_nexus(&self) -> Option<NexusId> {
+        if self.connections.borrow().len() >= CONNECTIONS_MAX {
+            return None;
+        }
+        self.last_nexus.set(self.last_nexus.get() + 1);
+        Some(NexusId(self.last_nexus.get()))
+    }
+
+    /// A target session identifying handle: never zero, and not soon again.
+    pub(crate) fn next_tsih(&self) -> u16 {
+        let next = self.last_tsih.get().checked_add(1).unwrap_or(1);
+        self.last_tsih.set(next);
+        next
+    }
+
+    pub(crate) fn add_connection(&self, connection: &Rc<ConnectionHandle>) {
+        self.connections.borrow_mut().insert(connection.nexus(), Rc::clone(connection));
+    }
+
+    /// A connection is gone: what it wanted and has not begun must not happen any more.
+    pub(crate) fn remove_connection(&self, nexus: NexusId) {
+        self.connections.borrow_mut().remove(&nexus);
+        for lun in self.luns() {
+            drop(lun.end_tasks(Victims::Nexus(nexus)));
+            lun.remove_nexus(nexus);
+        }
+    }
+
+    /// The connections that the same initiator port has left behind.
+    pub(crate) fn connections_of(&self, initiator: &InitiatorPort) -> Vec<Rc<ConnectionHandle>> {
+        let connections = self.connections.borrow();
+        connections.values().filter(|connection| connection.is_of(initiator)).cloned().collect()
+    }
+
+    /// Sessions that are logged in to use units.
+    pub(crate) fn sessions(&self) -> usize {
+        self.connections.borrow().values().filter(|connection| connection.has_session()).count()
+    }
+
+    /// Close every connection so that its initiator notices at once.
+    pub(crate) fn reset_all(&self, why: &str) {
+        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
+        if !connections.is_empty() {
+            tracing::warn!(connections = connections.len(), "closing all connections: {why}");
+        }
+        for connection in connections {
+            connection.reset();
+        }
+    }
+
+    /// Some time has passed.
+    pub(crate) fn tick(&self) {
+        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
+        for connection in connections {
+            connection.tick();
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! One head from its start to its end: the composition of everything.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use replication::head::{Event, Order};
+use sas_backend::Incarnation;
+use sas_backend::buffer::Pool;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::clock::Clock;
+use super::config::{Config, HeadName, LinkSecret};
+use super::connection::{Arrival, ConnectionHandle};
+use super::control::{ControlRequest, LunRef, LunSelector, Outcome, Server};
+use super::link::LinkHandle;
+use super::lun::{self, Pair};
+use super::registry::Registry;
+use super::report;
+use crate::session::{PortalAddress, PortalConfig};
+
+/// How often units and connections are told that time has passed.
+const TICK: Duration = Duration::from_millis(25);
+/// How long a shutdown may take before the process ends anyway; what is not handed over or drained by then is as safe
+/// as after a crash.
+const SHUTDOWN: Duration = Duration::from_secs(60);
+const LISTEN_BACKLOG: i32 = 256;
+
+/// Run head `me` of the pair until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn serve(config: Config, me: HeadName) -> anyhow::Result<()> {
+    let config = Rc::new(config);
+    let head = config.head(me).with_context(|| format!("the configuration has no head {me}"))?;
+    let clock = Clock::start();
+    let registry = Rc::new(Registry::default());
+    let (changed, changes) = watch::channel(());
+    let incarnation = new_incarnation()?;
+    let secret = config.link.as_ref().map(|link| LinkSecret::load(&link.secret_file)).transpose()?;
+    let pair = Pair {
+        me: me.into(),
+        incarnation,
+        config: Rc::clone(&config),
+        clock,
+        pool: Pool::new(),
+        link: LinkHandle::new(me.into(), incarnation, clock, &registry),
+        registry: Rc::clone(&registry),
+        changes: Rc::new(move || {
+            // Nobody may be watching.
+            changed.send(()).ok();
+        }),
+    };
+    let control = Server::bind(&head.control).await?;
+    let mut listeners = Vec::new();
+    for portal in &head.portals {
+        listeners.push(listen(portal.listen).with_context(|| format!("portal {}", portal.listen))?);
+    }
+    for config in config.luns.values() {
+        registry.add_lun(&lun::open(&pair, config)?);
+    }
+    if let (Some(addresses), Some(secret)) = (&config.link, secret) {
+        pair.link.start(addresses, &config, secret, &pair).await?;
+    }
+    for lun in registry.luns() {
+        lun.post(Event::Start);
+    }
+    for (index, listener) in listeners.into_iter().enumerate() {
+        tokio::task::spawn_local(accept(pair.clone(), listener, index));
+    }
+    let (requests, inbox) = mpsc::channel(16);
+    let control = tokio::task::spawn_local(control.serve(requests, changes.clone()));
+    tokio::task::spawn_local(answer(pair.clone(), inbox));
+    tokio::task::spawn_local(tick(Rc::clone(&registry)));
+    tracing::info!(head = %me, incarnation = format!("{:016x}", incarnation.get()), target = %config.iqn, "ready");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd could not be told that we are ready");
+    }
+    let result = until_stopped(&pair, changes).await;
+    control.abort();
+    result
+}
+
+/// A random number for this process; RAM contents belong to it.
+fn new_incarnation() -> anyhow::Result<Incarnation> {
+    let mut bytes = [0; 8];
+    loop {
+        getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+        if let Some(incarnation) = Incarnation::new(u64::from_be_bytes(bytes)) {
+            return Ok(incarnation);
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM.nonblocking(), None)?;
+    // A restarted head must not wait for the connections of its former life.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(LISTEN_BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(pair: Pair, listener: TcpListener, index: usize) {
+    let portal = Arc::new(portal_config(&pair));
+    let relative_port = Pair::relative_port(pair.me, index);
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                // Out of descriptors, most likely: wait instead of spinning.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Some(nexus) = pair.registry.next_nexus() else {
+            tracing::warn!(%peer, "too many connections: closing this one");
+            continue;
+        };
+        if let Err(error) = tune(&stream) {
+            tracing::warn!(%error, %peer, "the connection could not be set up");
+            continue;
+        }
+        let arrival = Arrival { stream, peer, portal: Arc::clone(&portal), relative_port, nexus };
+        let connection = ConnectionHandle::new(arrival, &pair.registry, pair.clock, pair.pool.clone());
+        tokio::task::spawn_local(connection.run());
+    }
+}
+
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_keepalive(true)
+}
+
+fn portal_config(pair: &Pair) -> PortalConfig {
+    let portals = pair.config.heads.iter().flat_map(|(name, head)| {
+        let tag = Pair::group_of((*name).into()).0;
+        head.portals
+            .iter()
+            .map(move |portal| PortalAddress { target_portal_group_tag: tag, address: portal.advertise.clone() })
+    });
+    PortalConfig {
+        target_name: pair.config.iqn.clone(),
+        target_alias: String::new(),
+        target_portal_group_tag: Pair::group_of(pair.me).0,
+        portals: portals.collect(),
+    }
+}
+
+async fn tick(registry: Rc<Registry>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for lun in registry.luns() {
+            lun.tick();
+        }
+        registry.tick();
+    }
+}
+
+/// Answer what operators ask.
+async fn answer(pair: Pair, mut inbox: mpsc::Receiver<ControlRequest>) {
+    while let Some(request) = inbox.recv().await {
+        match request {
+            // Whoever asked may have gone.
+            ControlRequest::Status { reply } => drop(reply.send(report::status(&pair))),
+            ControlRequest::Handover { lun, to, reply } => {
+                let pair = pair.clone();
+                tokio::task::spawn_local(async move { drop(reply.send(hand_over(&pair, &lun, to).await)) });
+            }
+            ControlRequest::AcceptLoss { lun, reply } => {
+                let pair = pair.clone();
+                tokio::task::spawn_local(async move { drop(reply.send(accept_loss(&pair, &lun).await)) });
+            }
+        }
+    }
+}
+
+async fn hand_over(pair: &Pair, which: &LunSelector, to: Option<HeadName>) -> Outcome {
+    let ids = which.resolve(&pair.config.luns)?;
+    let done: RefCell<Vec<String>> = RefCell::default();
+    for id in ids {
+        let lun = pair.registry.lun(id).ok_or_else(|| format!("LUN {id} is not open"))?;
+        let owner = lun.status().owner;
+        let to = to.map_or_else(|| owner.unwrap_or(pair.me).other(), Into::into);
+        if pair.config.head(to.into()).is_none() {
+            return Err(format!("there is no head {to}"));
+        }
+        let answer = lun.order(Order::Own(to)).await;
+        answer
+            .unwrap_or_else(|_| Err("the head is stopping".to_owned()))
+            .map_err(|why| format!("{}: {why}", lun.config.name))?;
+        done.borrow_mut().push(format!("{} is served by head {to}", lun.config.name));
+    }
+    Ok(done.take().join(", "))
+}
+
+async fn accept_loss(pair: &Pair, which: &LunRef) -> Outcome {
+    let id = which.resolve(&pair.config.luns)?;
+    let lun = pair.registry.lun(id).ok_or_else(|| format!("LUN {id} is not open"))?;
+    let answer = lun.order(Order::AcceptLoss).await;
+    answer.unwrap_or_else(|_| Err("the head is stopping".to_owned()))?;
+    Ok(format!("{}: goes on with what the disk has", lun.config.name))
+}
+
+/// Wait for SIGTERM or SIGINT, then until every unit is handed over or drained. A second one ends the process at once.
+async fn until_stopped(pair: &Pair, mut changes: watch::Receiver<()>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let either = async |terminate: &mut Signal, interrupt: &mut Signal| {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    either(&mut terminate, &mut interrupt).await;
+    tracing::info!("stopping: handing over, or draining");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
+        tracing::debug!(%error, "systemd could not be told that we are stopping");
+    }
+    for lun in pair.registry.luns() {
+        lun.post(Event::Shutdown);
+    }
+    let stopped = async {
+        while !pair.registry.luns().iter().all(|lun| lun.is_stopped()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = stopped => tracing::info!("stopped"),
+        () = either(&mut terminate, &mut interrupt) => tracing::warn!("told to stop again: ending now"),
+        () = tokio::time::sleep(SHUTDOWN) => tracing::warn!("ending although not everything is handed over or drained"),
+    }
+    Ok(())
+}
