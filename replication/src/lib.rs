@@ -12,6 +12,8 @@
 pub mod block;
 pub mod cache;
 pub mod head;
+pub mod link;
 pub mod message;
+pub mod wire;
 
 pub use block::{Data, Extent, Millis};

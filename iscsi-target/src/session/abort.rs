@@ -91,6 +91,11 @@ impl FullFeature {
             return;
         };
         let function = self.functions.remove(at);
+        let response = match function.scope {
+            // Both an answer of the task and a successful abort would be one too many.
+            Scope::Task(task) if !self.has_task(task) => FunctionResponse::TaskDoesNotExist,
+            _ => response,
+        };
         if response == FunctionResponse::Complete {
             // Tasks that came after the function are not its business.
             self.forget(|task| function.scope.covers(task) && task.id.serial < id.0, io);
@@ -124,6 +129,10 @@ impl FullFeature {
             }
             None => Err(FunctionResponse::TaskDoesNotExist),
         }
+    }
+
+    fn has_task(&self, id: TaskId) -> bool {
+        self.tasks.get(&id.itt).is_some_and(|task| task.id == id)
     }
 
     fn forget(&mut self, mut is_forgotten: impl FnMut(&Task) -> bool, io: &mut Io) {

@@ -16,8 +16,8 @@ use super::event::{
 };
 use super::full_feature::{Awaited, FullFeature, Io};
 use super::limits::{
-    LOGIN_DATA_SEGMENT_BYTES, LOGIN_TIMEOUT_MS, MAX_RECV_DATA_SEGMENT_BYTES, PING_INTERVAL_MS, PING_TIMEOUT_MS,
-    QUEUE_DEPTH,
+    LINGER_MS, LOGIN_DATA_SEGMENT_BYTES, LOGIN_TIMEOUT_MS, MAX_RECV_DATA_SEGMENT_BYTES, PING_INTERVAL_MS,
+    PING_TIMEOUT_MS, QUEUE_DEPTH,
 };
 use super::login::{CompleteLogin, Login, LoginAnswer, Step, refusal};
 use super::outbox::Outbox;
@@ -50,7 +50,7 @@ enum Phase {
     Login { login: Login, request: Option<LoginRequest> },
     Granting(Box<CompleteLogin>),
     FullFeature { session: Box<FullFeature>, current: Option<(Header, Awaited)> },
-    Closing { reason: CloseReason, is_told: bool },
+    Closing { reason: CloseReason, is_told: bool, until_ms: Option<u64> },
 }
 
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Connection {
 
     /// Let the initiator in, under this TSIH (not zero).
     pub fn handle_login_granted(&mut self, tsih: u16) {
-        let closing = Phase::Closing { reason: CloseReason::Dropped, is_told: false };
+        let closing = Phase::Closing { reason: CloseReason::Dropped, is_told: false, until_ms: None };
         match std::mem::replace(&mut self.phase, closing) {
             Phase::Granting(complete) => {
                 let (answer, negotiation, identity) = complete.granted(tsih);
@@ -120,7 +120,7 @@ impl Connection {
 
     /// Keep the initiator out.
     pub fn handle_login_refused(&mut self, status: LoginStatus) {
-        let closing = Phase::Closing { reason: CloseReason::LoginRefused(status), is_told: false };
+        let closing = Phase::Closing { reason: CloseReason::LoginRefused(status), is_told: false, until_ms: None };
         match std::mem::replace(&mut self.phase, closing) {
             Phase::Granting(complete) => self.push_login_answer(complete.refused(status)),
             other => self.phase = other,
@@ -161,11 +161,12 @@ impl Connection {
         if self.poll_timeout().is_none_or(|due_ms| now_ms < due_ms) {
             return;
         }
-        match (&self.phase, self.clock.pinged_ms) {
-            (Phase::Login { .. } | Phase::Granting(_), _) => self.close(CloseReason::LoginTimeout),
-            (Phase::FullFeature { .. }, Some(_)) => self.close(CloseReason::PingTimeout),
+        match (&mut self.phase, self.clock.pinged_ms) {
+            (Phase::Login { .. } | Phase::Granting(_), _) => self.close_at_once(CloseReason::LoginTimeout),
+            (Phase::FullFeature { .. }, Some(_)) => self.close_at_once(CloseReason::PingTimeout),
             (Phase::FullFeature { .. }, None) => self.ping(now_ms),
-            (Phase::Closing { .. }, _) => {}
+            (Phase::Closing { until_ms: Some(_), .. }, _) => self.io.outbox.clear(),
+            (Phase::Closing { until_ms, .. }, _) => *until_ms = Some(now_ms + LINGER_MS),
         }
     }
 
@@ -201,7 +202,7 @@ impl Connection {
             return Some(event);
         }
         match &mut self.phase {
-            Phase::Closing { reason, is_told } if !*is_told && self.io.outbox.is_empty() => {
+            Phase::Closing { reason, is_told, .. } if !*is_told && self.io.outbox.is_empty() => {
                 *is_told = true;
                 Some(Event::Close(*reason))
             }
@@ -228,7 +229,9 @@ impl Connection {
                 Some(pinged_ms) => pinged_ms + PING_TIMEOUT_MS,
                 None => last_received_ms + PING_INTERVAL_MS,
             }),
-            Phase::Closing { .. } => None,
+            Phase::Closing { .. } if self.io.outbox.is_empty() => None,
+            // The time for what is left to be sent begins when the shell says what time it is.
+            Phase::Closing { until_ms, .. } => Some(until_ms.unwrap_or(last_received_ms)),
         }
     }
 
@@ -329,9 +332,16 @@ impl Connection {
         self.io.outbox.push(Response::NopIn(ping), Vec::new());
     }
 
+    /// The initiator is not there to hear anything.
+    fn close_at_once(&mut self, reason: CloseReason) {
+        self.io.outbox.clear();
+        self.close(reason);
+    }
+
+    /// What waits to be sent goes first, but not for long.
     fn close(&mut self, reason: CloseReason) {
         if !matches!(self.phase, Phase::Closing { .. }) {
-            self.phase = Phase::Closing { reason, is_told: false };
+            self.phase = Phase::Closing { reason, is_told: false, until_ms: None };
         }
     }
 }

@@ -8,6 +8,8 @@ use crate::pdu::reject::RejectReason;
 use crate::pdu::text::{TextRequest, TextResponse, emit_key, parse_keys};
 use crate::pdu::{Itt, Numbers, Ttt};
 
+const SEND_TARGETS: &str = "SendTargets";
+
 /// The one exchange that a connection may have open.
 #[derive(Debug)]
 pub(super) struct TextExchange {
@@ -111,15 +113,20 @@ fn response(request: &TextRequest, is_final: bool, text_continues: bool, ttt: Tt
 
 fn answer_keys(portal: &PortalConfig, negotiation: &mut Negotiation, text: &[u8]) -> Result<Vec<u8>, RejectReason> {
     let keys = parse_keys(text).filter(|keys| keys.len() <= MAX_KEYS).ok_or(RejectReason::ProtocolError)?;
+    // "NotUnderstood" belongs into a negotiation. When a whole request is strange there is nothing to negotiate, and
+    // initiators expect it to fail (libiscsi's SendTargets.Invalid); vendors' keys excepted.
+    if !keys.is_empty() && keys.iter().all(|(name, _)| is_strange(name)) {
+        return Err(RejectReason::CommandNotSupported);
+    }
     let mut answers = Vec::new();
     let mut targets_sent = false;
     for (name, value) in &keys {
-        if name == "SendTargets" {
-            let is_first = !std::mem::replace(&mut targets_sent, true);
-            match SendTargets::parse(value, negotiation.session_type, portal).filter(|_| is_first) {
-                Some(SendTargets::Us) => emit_target(&mut answers, portal),
-                Some(SendTargets::Nothing) => {}
-                None => emit_key(&mut answers, name, "Reject"),
+        if name == SEND_TARGETS {
+            if std::mem::replace(&mut targets_sent, true) {
+                return Err(RejectReason::ProtocolError);
+            }
+            if names_us(value, negotiation.session_type, portal)? {
+                emit_target(&mut answers, portal);
             }
             continue;
         }
@@ -131,23 +138,19 @@ fn answer_keys(portal: &PortalConfig, negotiation: &mut Negotiation, text: &[u8]
     Ok(answers)
 }
 
-/// What is asked for (RFC 7143, appendix C).
-enum SendTargets {
-    /// The one target that there is.
-    Us,
-    /// A name that is not ours: an empty answer.
-    Nothing,
+fn is_strange(name: &str) -> bool {
+    name != SEND_TARGETS && !name.starts_with("X-") && !Negotiation::understands(name)
 }
 
-impl SendTargets {
-    /// All targets can be asked for in a discovery session only, "this one" in a normal session only.
-    fn parse(value: &str, session_type: Option<SessionType>, portal: &PortalConfig) -> Option<Self> {
-        match (value, session_type) {
-            ("All", Some(SessionType::Discovery)) | ("", Some(SessionType::Normal)) => Some(Self::Us),
-            ("All" | "", _) => None,
-            (name, _) if name == portal.target_name => Some(Self::Us),
-            _ => Some(Self::Nothing),
+/// Whether a SendTargets asks for the one target that there is (RFC 7143, appendix C). Asking a normal session for all
+/// targets is let pass, because initiators do it (libiscsi's SendTargets.Simple) and learn no more than from "".
+fn names_us(value: &str, session_type: Option<SessionType>, portal: &PortalConfig) -> Result<bool, RejectReason> {
+    match (value, session_type) {
+        ("All", _) | ("", Some(SessionType::Normal)) => Ok(true),
+        (name, _) if ["iqn.", "eui.", "naa."].iter().any(|kind| name.starts_with(kind)) => {
+            Ok(name == portal.target_name)
         }
+        _ => Err(RejectReason::InvalidPduField),
     }
 }
 
@@ -202,10 +205,9 @@ mod tests {
             (Discovery, &b"SendTargets=All\0"[..], ALL),
             (Discovery, b"SendTargets=iqn.us\0", ALL),
             (Discovery, b"SendTargets=iqn.other\0", b""),
-            (Discovery, b"SendTargets=\0", b"SendTargets=Reject\0"),
             (Normal, b"SendTargets=\0", ALL),
             (Normal, b"SendTargets=iqn.us\0", ALL),
-            (Normal, b"SendTargets=All\0", b"SendTargets=Reject\0"),
+            (Normal, b"SendTargets=All\0", ALL),
             (Normal, b"X-key=1\0", b"X-key=NotUnderstood\0"),
             (Normal, b"MaxBurstLength=512\0", b"MaxBurstLength=Reject\0"),
             (Normal, b"MaxRecvDataSegmentLength=1024\0", b""),
@@ -255,7 +257,16 @@ mod tests {
             TextExchange::new().handle(&portal(), &mut negotiation, request, text).unwrap_err()
         };
         let whole = request(Ttt::RESERVED, true, false);
-        assert_eq!(refuse(&whole, b"no key"), RejectReason::ProtocolError);
+        for (text, reason) in [
+            (&b"no key"[..], RejectReason::ProtocolError),
+            (b"SendTargets=\0", RejectReason::InvalidPduField),
+            (b"SendTargets=Alle\0", RejectReason::InvalidPduField),
+            (b"SendTargets=All\0SendTargets=All\0", RejectReason::ProtocolError),
+            (b"SendTargetsPlease=All\0", RejectReason::CommandNotSupported),
+            (b"sENDtARGETS=aLL\0", RejectReason::CommandNotSupported),
+        ] {
+            assert_eq!(refuse(&whole, text), reason, "{}", text.escape_ascii());
+        }
         assert_eq!(refuse(&whole, &vec![0; MAX_TEXT_BYTES + 1]), RejectReason::LongOperationReject);
         assert_eq!(refuse(&request(Ttt::RESERVED, true, true), b""), RejectReason::ProtocolError);
         assert_eq!(refuse(&request(Ttt(77), true, false), b""), RejectReason::InvalidPduField);

@@ -48,8 +48,8 @@ pub(super) struct Negotiation {
     pub(super) initiator_alias: Option<String>,
     pub(super) target_name: Option<String>,
     pub(super) session_type: Option<SessionType>,
-    /// Rows of the table that were used: a key is negotiated once.
-    seen: Vec<&'static str>,
+    /// Rows of the table that were used, with the offer: a key is negotiated once.
+    seen: Vec<(&'static str, String)>,
 }
 
 /// Where a text comes from.
@@ -164,6 +164,11 @@ static KEYS: &[Key] = &[
 ];
 
 impl Negotiation {
+    /// Whether there is such a key.
+    pub(super) fn understands(name: &str) -> bool {
+        KEYS.iter().any(|key| key.name == name)
+    }
+
     /// Answer one offer; `None` when no answer is due.
     ///
     /// # Errors
@@ -177,10 +182,15 @@ impl Negotiation {
                 return Ok(Some(REJECT.to_owned()));
             }
         } else {
-            if !key.usable.allows(stage) || self.seen.contains(&key.name) {
+            if !key.usable.allows(stage) {
                 return Err(LoginStatus::INITIATOR_ERROR);
             }
-            self.seen.push(key.name);
+            if let Some((_, before)) = self.seen.iter().find(|(name, _)| *name == key.name) {
+                // libiscsi introduces itself again in the operational stage. Saying the same twice negotiates nothing.
+                let is_repeated = matches!(key.rule, Rule::Declaration(_)) && before == value;
+                return if is_repeated { Ok(None) } else { Err(LoginStatus::INITIATOR_ERROR) };
+            }
+            self.seen.push((key.name, value.to_owned()));
         }
         if self.session_type == Some(SessionType::Discovery) && !key.in_discovery {
             return Ok(Some(IRRELEVANT.to_owned()));
@@ -354,6 +364,9 @@ mod tests {
         assert!(negotiation.offer(TextStage::Operational, "MaxBurstLength", "512").is_ok());
         assert!(negotiation.offer(TextStage::Operational, "MaxBurstLength", "512").is_err());
         assert!(negotiation.offer(TextStage::Operational, "AuthMethod", "None").is_err());
+        assert!(negotiation.offer(TextStage::Security, "InitiatorName", "iqn.a").is_ok());
+        assert!(negotiation.offer(TextStage::Operational, "InitiatorName", "iqn.a").is_ok());
+        assert!(negotiation.offer(TextStage::Operational, "InitiatorName", "iqn.b").is_err());
         let refused = negotiation.offer(TextStage::FullFeature, "MaxBurstLength", "512").unwrap();
         assert_eq!(refused.as_deref(), Some(REJECT));
     }

@@ -45,6 +45,8 @@ pub const LOGIN_TIMEOUT_MS: u64 = 15_000;
 pub const PING_INTERVAL_MS: u64 = 10_000;
 /// The connection is closed when the initiator stays silent for so long after a ping.
 pub const PING_TIMEOUT_MS: u64 = 10_000;
+/// A connection that is being closed waits so long for its last answers to be sent.
+pub const LINGER_MS: u64 = 5_000;
 
 /// The longest answer to a key that we do not know.
 const NOT_UNDERSTOOD_BYTES: usize = MAX_KEY_BYTES + "=NotUnderstood\0".len();

@@ -6,7 +6,7 @@
 //!  socket --recv_slices/received--> Connection --poll_event--> login, commands, task management
 //!  socket <-----poll_transmit------ Connection <--handle_*---- grants, responses, aborts
 //! ```
-//! Inside, in the order in which data flows: [`login`] negotiates with the [`keys`] table; `full_feature` takes the
+//! Inside, in the order in which data flows: `login` negotiates with the `keys` table; `full_feature` takes the
 //! requests of a session that is logged in; `window` decides which commands are taken, `transfer` collects Data-Out,
 //! `answer` cuts up Data-In, `outbox` numbers what is sent, `discovery` answers texts.
 

@@ -78,6 +78,13 @@ impl Outbox {
         self.solicitations.retain(|pdu| !matches!(pdu, Response::R2t(r2t) if r2t.itt == itt));
     }
 
+    /// Send nothing of what waits: the connection is at its end.
+    pub(super) fn clear(&mut self) {
+        self.solicitations.clear();
+        self.queue.clear();
+        self.queued_bytes = 0;
+    }
+
     /// The next PDU to send.
     pub(super) fn poll(&mut self) -> Option<Transmit> {
         let (pdu, data) = match self.solicitations.pop_front() {

@@ -451,6 +451,23 @@ fn abort_task_follows_the_task() {
 }
 
 #[test]
+fn a_task_is_either_answered_or_aborted() {
+    let mut bench = Bench::eager(1 << 20);
+    bench.send(Request::ScsiCommand(nth(0, false, 0)), &[]);
+    let command = bench.command();
+    bench.send(task_management(Function::AbortTask, 50, 0, 1), &[]);
+    let (id, _) = bench.function();
+    bench.connection.handle_response(command.task, good(DataIn::None));
+    bench.connection.handle_task_management_done(id, FunctionResponse::Complete);
+    let pdus = bench.receive();
+    assert!(matches!(
+        &pdus[..],
+        [(Response::ScsiResponse(_), _), (Response::TaskManagement(done), _)]
+            if done.response == FunctionResponse::TaskDoesNotExist
+    ));
+}
+
+#[test]
 fn abort_of_an_unknown_task_depends_on_its_number() {
     let mut bench = Bench::eager(1 << 20);
     bench.send(Request::ScsiCommand(nth(0, false, 0)), &[]);
@@ -613,6 +630,20 @@ fn logout_ends_the_session_after_its_response() {
     let (pdus, reason) = bench.closes();
     assert!(matches!(&pdus[..], [(Response::Logout(answer), _)] if answer.response == LogoutOutcome::Closed));
     assert_eq!(reason, CloseReason::LoggedOut);
+}
+
+#[test]
+fn an_initiator_that_takes_nothing_cannot_put_off_the_end() {
+    let mut bench = Bench::eager(1 << 20);
+    bench.connection.send_async(&AsyncNotice::DropConnection { time2wait: 0 });
+    assert!(bench.connection.poll_event().is_none());
+    assert!(bench.connection.poll_timeout().unwrap() <= 9000);
+    bench.connection.handle_timer(9000);
+    assert_eq!(bench.connection.poll_timeout(), Some(9000 + LINGER_MS));
+    assert!(bench.connection.poll_event().is_none());
+    bench.connection.handle_timer(9000 + LINGER_MS);
+    assert!(matches!(bench.connection.poll_event(), Some(Event::Close(CloseReason::Dropped))));
+    assert_eq!(bench.connection.poll_timeout(), None);
 }
 
 #[test]

@@ -106,40 +106,49 @@ fn open_iscsi_logs_in() {
     assert_eq!(identity.isid, [0x80, 1, 2, 3, 4, 5]);
 }
 
+const LIBISCSI_NAMES: [&str; 4] = [
+    "InitiatorName=iqn.2010-11.iscsi-test",
+    "InitiatorAlias=iqn.2010-11.ronnie:iscsi-test",
+    "TargetName=iqn.2026-11.io.twinhead:disk",
+    "SessionType=Normal",
+];
+
+const LIBISCSI_OFFERS: [&str; 15] = [
+    "HeaderDigest=None,CRC32C",
+    "DataDigest=None",
+    "InitialR2T=No",
+    "ImmediateData=Yes",
+    "MaxBurstLength=262144",
+    "FirstBurstLength=262144",
+    "DefaultTime2Wait=2",
+    "DefaultTime2Retain=0",
+    "MaxOutstandingR2T=1",
+    "ErrorRecoveryLevel=0",
+    "IFMarker=No",
+    "OFMarker=No",
+    "MaxConnections=1",
+    "MaxRecvDataSegmentLength=262144",
+    "DataPDUInOrder=Yes",
+];
+
 #[test]
-fn libiscsi_logs_in() {
-    let security = text(&[
-        "InitiatorName=iqn.2010-11.iscsi-test",
-        "InitiatorAlias=iqn.2010-11.ronnie:iscsi-test",
-        "TargetName=iqn.2026-11.io.twinhead:disk",
-        "SessionType=Normal",
-        "AuthMethod=None",
-    ]);
-    let first = request(true, Stage::Security, Stage::Operational);
-    let (login, _) = answer(Login::Opening.handle(&portal(), &first, &security));
-    let operational = text(&[
-        "HeaderDigest=None,CRC32C",
-        "DataDigest=None",
-        "InitialR2T=No",
-        "ImmediateData=Yes",
-        "MaxBurstLength=262144",
-        "FirstBurstLength=262144",
-        "MaxRecvDataSegmentLength=262144",
-        "DataPDUInOrder=Yes",
-        "MaxConnections=1",
-        "TargetPortalGroupTag=1",
-        "DefaultTime2Wait=2",
-        "DefaultTime2Retain=0",
-        "IFMarker=No",
-        "OFMarker=No",
-        "MaxOutstandingR2T=1",
-        "ErrorRecoveryLevel=0",
-        "DataSequenceInOrder=Yes",
-    ]);
-    let second = request(true, Stage::Operational, Stage::FullFeature);
-    let (_, negotiation, _) = complete(login.handle(&portal(), &second, &operational)).granted(1);
+fn libiscsi_logs_in_with_one_request() {
+    let keys = text(&[&LIBISCSI_NAMES[..], &LIBISCSI_OFFERS].concat());
+    let first = request(true, Stage::Operational, Stage::FullFeature);
+    let (_, negotiation, _) = complete(Login::Opening.handle(&portal(), &first, &keys)).granted(1);
     assert_eq!(negotiation.parameters.max_burst_length, 262_144);
     assert!(!negotiation.parameters.initial_r2t);
+}
+
+#[test]
+fn libiscsi_with_a_user_name_introduces_itself_twice() {
+    let security = text(&[&LIBISCSI_NAMES[..], &["AuthMethod=CHAP,None"]].concat());
+    let first = request(true, Stage::Security, Stage::Operational);
+    let (login, answers) = answer(Login::Opening.handle(&portal(), &first, &security));
+    assert_eq!(answers[0], "AuthMethod=None");
+    let keys = text(&[&LIBISCSI_NAMES[..], &LIBISCSI_OFFERS].concat());
+    let second = request(true, Stage::Operational, Stage::FullFeature);
+    complete(login.handle(&portal(), &second, &keys));
 }
 
 #[test]

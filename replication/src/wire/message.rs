@@ -1,0 +1,199 @@
+//! The bodies of a unit's messages ([`crate::message::Message`]).
+//!
+//! | kind | message | body |
+//! | --- | --- | --- |
+//! | 16 | State | role (1), detail (1), 6 zero, epoch (8), dirty blocks (8) |
+//! | 17 | Invite | tag |
+//! | 18 | Accepted | tag |
+//! | 19 | Write | tag, position (8), version (8), lba (8), blocks (8); the contents are the payload |
+//! | 20 | Confirmed | tag, position (8) |
+//! | 21 | Release | tag, lba (8), blocks (8), version (8) |
+//! | 22 | Joined | tag |
+//! | 23 | Handover | tag, incarnation (8) |
+//! | 24 | TookOver | tag |
+//! | 25 | RequestHandover | - |
+//! | 26 | LeaseRequest | sent (8) |
+//! | 27 | LeaseGrant | sent (8) |
+//!
+//! A tag is epoch (8), invitation (8). The roles are 0 starting, 1 standby, 2 changing, 3 owner; the detail of a standby
+//! is its claim (0 unknown, 1 no, 2 yes), that of an owner its mode (0 solo, 1 draining, 2 joining, 3 mirrored,
+//! 4 degrading, 5 handing over), and 0 for the others.
+//!
+//! Whatever is counted stays below 2^63, so that counting on never overflows; extents end below that, too.
+
+use nom::bytes::complete::tag as bytes;
+use nom::combinator::{map, map_opt, verify};
+use nom::number::complete::{le_u8, le_u64};
+use nom::sequence::{pair, terminated};
+use nom::{IResult, Parser};
+use sas_backend::Epoch;
+
+use super::control::{incarnation, whole};
+use super::header::Kind;
+use crate::block::{Extent, Millis};
+use crate::cache::Version;
+use crate::message::{Message, Mode, PeerRole, PeerState, Tag};
+
+/// Bytes of a Write's body.
+pub(super) const WRITE_BYTES: usize = 48;
+/// What is counted stays below this.
+const COUNT_END: u64 = 1 << 63;
+
+const MODES: [Mode; 6] =
+    [Mode::Solo, Mode::Draining, Mode::Joining, Mode::Mirrored, Mode::Degrading, Mode::HandingOver];
+const CLAIMS: [Option<bool>; 3] = [None, Some(false), Some(true)];
+
+/// Exchanges the contents of a Write, if it is one.
+///
+/// # Errors
+/// Those of `exchange`.
+pub fn exchange_data<A, B, E>(
+    message: Message<A>,
+    exchange: impl FnOnce(A, Extent) -> Result<B, E>,
+) -> Result<Message<B>, E> {
+    Ok(match message {
+        Message::State(state) => Message::State(state),
+        Message::Invite(tag) => Message::Invite(tag),
+        Message::Accepted(tag) => Message::Accepted(tag),
+        Message::Write { tag, position, version, extent, data } => {
+            Message::Write { tag, position, version, extent, data: exchange(data, extent)? }
+        }
+        Message::Confirmed { tag, position } => Message::Confirmed { tag, position },
+        Message::Release { tag, extent, version } => Message::Release { tag, extent, version },
+        Message::Joined(tag) => Message::Joined(tag),
+        Message::Handover { tag, from } => Message::Handover { tag, from },
+        Message::TookOver(tag) => Message::TookOver(tag),
+        Message::RequestHandover => Message::RequestHandover,
+        Message::LeaseRequest { sent } => Message::LeaseRequest { sent },
+        Message::LeaseGrant { sent } => Message::LeaseGrant { sent },
+    })
+}
+
+pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
+    let mut put = |numbers: &[u64]| out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    let mut put_tagged = |tag: &Tag, numbers: &[u64]| {
+        put(&[tag.epoch.0, tag.invitation]);
+        put(numbers);
+    };
+    match message {
+        Message::State(PeerState { role, epoch, dirty_blocks }) => {
+            put(&[u64::from_le_bytes(role_bytes(*role)), epoch.0, *dirty_blocks]);
+            Kind::State
+        }
+        Message::Invite(tag) => {
+            put_tagged(tag, &[]);
+            Kind::Invite
+        }
+        Message::Accepted(tag) => {
+            put_tagged(tag, &[]);
+            Kind::Accepted
+        }
+        Message::Write { tag, position, version, extent, data: _ } => {
+            put_tagged(tag, &[*position, version.0, extent.lba, extent.blocks]);
+            Kind::Write
+        }
+        Message::Confirmed { tag, position } => {
+            put_tagged(tag, &[*position]);
+            Kind::Confirmed
+        }
+        Message::Release { tag, extent, version } => {
+            put_tagged(tag, &[extent.lba, extent.blocks, version.0]);
+            Kind::Release
+        }
+        Message::Joined(tag) => {
+            put_tagged(tag, &[]);
+            Kind::Joined
+        }
+        Message::Handover { tag, from } => {
+            put_tagged(tag, &[from.get()]);
+            Kind::Handover
+        }
+        Message::TookOver(tag) => {
+            put_tagged(tag, &[]);
+            Kind::TookOver
+        }
+        Message::RequestHandover => Kind::RequestHandover,
+        Message::LeaseRequest { sent } => {
+            put(&[sent.0]);
+            Kind::LeaseRequest
+        }
+        Message::LeaseGrant { sent } => {
+            put(&[sent.0]);
+            Kind::LeaseGrant
+        }
+    }
+}
+
+/// `None` if the body makes no sense, or the kind is not a message.
+pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Message<D>> {
+    match kind {
+        Kind::State => whole(state, body).map(Message::State),
+        Kind::Invite => whole(tag, body).map(Message::Invite),
+        Kind::Accepted => whole(tag, body).map(Message::Accepted),
+        Kind::Write => {
+            let ((tag, position), (version, extent)) = whole(pair(pair(tag, count), pair(version, extent)), body)?;
+            Some(Message::Write { tag, position, version, extent, data: data? })
+        }
+        Kind::Confirmed => whole(pair(tag, count), body).map(|(tag, position)| Message::Confirmed { tag, position }),
+        Kind::Release => {
+            let (tag, (extent, version)) = whole(pair(tag, pair(extent, version)), body)?;
+            Some(Message::Release { tag, extent, version })
+        }
+        Kind::Joined => whole(tag, body).map(Message::Joined),
+        Kind::Handover => whole(pair(tag, incarnation), body).map(|(tag, from)| Message::Handover { tag, from }),
+        Kind::TookOver => whole(tag, body).map(Message::TookOver),
+        Kind::RequestHandover => body.is_empty().then_some(Message::RequestHandover),
+        Kind::LeaseRequest => whole(le_u64, body).map(|sent| Message::LeaseRequest { sent: Millis(sent) }),
+        Kind::LeaseGrant => whole(le_u64, body).map(|sent| Message::LeaseGrant { sent: Millis(sent) }),
+        _ => None,
+    }
+}
+
+fn role_bytes(role: PeerRole) -> [u8; 8] {
+    let (role, detail) = match role {
+        PeerRole::Starting => (0, 0),
+        PeerRole::Standby { claim } => (1, index_of(&CLAIMS, &claim)),
+        PeerRole::Changing => (2, 0),
+        PeerRole::Owner(mode) => (3, index_of(&MODES, &mode)),
+    };
+    [role, detail, 0, 0, 0, 0, 0, 0]
+}
+
+fn index_of<T: PartialEq>(table: &[T], value: &T) -> u8 {
+    #[expect(clippy::expect_used, reason = "the golden bytes show every value")]
+    (0..).zip(table).find(|(_, entry)| *entry == value).expect("the table has every value").0
+}
+
+fn role(input: &[u8]) -> IResult<&[u8], PeerRole> {
+    let of = |(role, detail): (u8, u8)| match (role, usize::from(detail)) {
+        (0, 0) => Some(PeerRole::Starting),
+        (1, claim) => CLAIMS.get(claim).map(|&claim| PeerRole::Standby { claim }),
+        (2, 0) => Some(PeerRole::Changing),
+        (3, mode) => MODES.get(mode).copied().map(PeerRole::Owner),
+        _ => None,
+    };
+    terminated(map_opt(pair(le_u8, le_u8), of), bytes(&[0; 6][..])).parse_complete(input)
+}
+
+fn state(input: &[u8]) -> IResult<&[u8], PeerState> {
+    let (rest, role) = role(input)?;
+    let (rest, (epoch, dirty_blocks)) = pair(count, count).parse_complete(rest)?;
+    Ok((rest, PeerState { role, epoch: Epoch(epoch), dirty_blocks }))
+}
+
+fn count(input: &[u8]) -> IResult<&[u8], u64> {
+    verify(le_u64, |&number| number < COUNT_END).parse_complete(input)
+}
+
+fn tag(input: &[u8]) -> IResult<&[u8], Tag> {
+    map(pair(count, count), |(epoch, invitation)| Tag { epoch: Epoch(epoch), invitation }).parse_complete(input)
+}
+
+fn version(input: &[u8]) -> IResult<&[u8], Version> {
+    map(count, Version).parse_complete(input)
+}
+
+fn extent(input: &[u8]) -> IResult<&[u8], Extent> {
+    let of = |(lba, blocks): (u64, u64)| (blocks > 0 && lba + blocks <= COUNT_END).then(|| Extent::new(lba, blocks));
+    map_opt(pair(count, count), of).parse_complete(input)
+}

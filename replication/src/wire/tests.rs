@@ -1,0 +1,409 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use sas_backend::buffer::Pool;
+use sas_backend::{Epoch, HeadId, Incarnation};
+
+use super::header::Header;
+use super::*;
+use crate::block::{Extent, Millis};
+use crate::cache::Version;
+use crate::message::{Mode, PeerRole, PeerState, Tag};
+
+const TAG: Tag = Tag { epoch: Epoch(0x0102), invitation: 3 };
+
+fn generation() -> Generation {
+    Generation::new(0x1122_3344_5566_7788).unwrap()
+}
+
+fn incarnation() -> Incarnation {
+    Incarnation::new(0xab_cdef).unwrap()
+}
+
+fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn of_unit(message: Message<Payload>) -> Frame {
+    Frame::Message { unit: 7, generation: generation(), message }
+}
+
+fn state(role: PeerRole) -> Frame {
+    of_unit(Message::State(PeerState { role, epoch: Epoch(5), dirty_blocks: 6 }))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Frames with the bytes of their header and body; computed by another program than this one.
+fn golden() -> Vec<(Frame, &'static str, &'static str)> {
+    let mut all = golden_control();
+    all.extend(golden_messages());
+    all
+}
+
+fn golden_control() -> Vec<(Frame, &'static str, &'static str)> {
+    vec![
+        (
+            Frame::Hello(Hello { head: HeadId::B, incarnation: incarnation(), nonce: [0x5a; 32], digest: [0xd1; 32] }),
+            "5457484c0100010000000000500000000000000000000000000000003bc2a9b40000000079d7ecc4",
+            "0200000000000000efcdab00000000005a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5ad1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1",
+        ),
+        (
+            Frame::Proof(std::array::from_fn(|index| u8::try_from(index).unwrap())),
+            "5457484c0100020000000000200000000000000000000000000000004e79dd4600000000a0cb0771",
+            "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+        ),
+        (
+            Frame::Agreement(Agreement::of(&settings(&[("a", "xy"), ("bc", "")]))),
+            "5457484c01000300000000000e00000000000000000000000000000080aab3260000000037e31fe3",
+            "0101006102007879020062630000",
+        ),
+        (Frame::Ready, "5457484c010004000000000000000000000000000000000000000000000000000000000094b8145c", ""),
+        (
+            Frame::Refuse { why: "nö".to_owned() },
+            "5457484c0100050000000000030000000000000000000000000000002011220b000000002276e7a8",
+            "6ec3b6",
+        ),
+        (
+            Frame::Ping { number: 9 },
+            "5457484c01000600000000000800000000000000000000000000000077cb2f87000000007a89f002",
+            "0900000000000000",
+        ),
+        (
+            Frame::Pong { number: 9 },
+            "5457484c01000700000000000800000000000000000000000000000077cb2f870000000073c84b17",
+            "0900000000000000",
+        ),
+        (
+            Frame::UnitOpen { unit: 7, generation: generation(), echo: None },
+            "5457484c0100080007000000080000008877665544332211000000008ab2288c0000000092e8b957",
+            "0000000000000000",
+        ),
+        (
+            Frame::UnitOpen { unit: 7, generation: generation(), echo: Generation::new(0x99) },
+            "5457484c010008000700000008000000887766554433221100000000a7545837000000000ca7478b",
+            "9900000000000000",
+        ),
+        (
+            Frame::UnitClosed { unit: 7, generation: generation() },
+            "5457484c0100090007000000000000008877665544332211000000000000000000000000be38794c",
+            "",
+        ),
+    ]
+}
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn golden_messages() -> Vec<(Frame, &'static str, &'static str)> {
+    vec![
+        (
+            state(PeerRole::Starting),
+            "5457484c010010000700000018000000887766554433221100000000d83596030000000032ca2996",
+            "000000000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Standby { claim: None }),
+            "5457484c01001000070000001800000088776655443322110000000056f7d9b900000000f91a8fab",
+            "010000000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Standby { claim: Some(false) }),
+            "5457484c0100100007000000180000008877665544332211000000006e070acc00000000747a28d3",
+            "010100000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Standby { claim: Some(true) }),
+            "5457484c01001000070000001800000088776655443322110000000026177e5200000000e3dbc15a",
+            "010200000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Changing),
+            "5457484c01001000070000001800000088776655443322110000000035c6e57200000000a46b64ed",
+            "020000000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Owner(Mode::Solo)),
+            "5457484c010010000700000018000000887766554433221100000000bb04aac8000000006fbbc2d0",
+            "030000000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Owner(Mode::Draining)),
+            "5457484c01001000070000001800000088776655443322110000000083f479bd00000000e2db65a8",
+            "030100000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Owner(Mode::Joining)),
+            "5457484c010010000700000018000000887766554433221100000000cbe40d2300000000757a8c21",
+            "030200000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Owner(Mode::Mirrored)),
+            "5457484c010010000700000018000000887766554433221100000000f314de5600000000f81a2b59",
+            "030300000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Owner(Mode::Degrading)),
+            "5457484c010010000700000018000000887766554433221100000000aab2091a00000000aa4fb337",
+            "030400000000000005000000000000000600000000000000",
+        ),
+        (
+            state(PeerRole::Owner(Mode::HandingOver)),
+            "5457484c0100100007000000180000008877665544332211000000009242da6f00000000272f144f",
+            "030500000000000005000000000000000600000000000000",
+        ),
+        (
+            of_unit(Message::Invite(TAG)),
+            "5457484c0100110007000000100000008877665544332211000000008f8d4e1f00000000ae6fdb25",
+            "02010000000000000300000000000000",
+        ),
+        (
+            of_unit(Message::Accepted(TAG)),
+            "5457484c0100120007000000100000008877665544332211000000008f8d4e1f00000000b5ac161b",
+            "02010000000000000300000000000000",
+        ),
+        (
+            of_unit(Message::Write {
+                tag: TAG,
+                position: 1,
+                version: Version(2),
+                extent: Extent::new(0x40, 1),
+                data: Pool::new().copy_of(&[0x77; 512]),
+            }),
+            "5457484c0100130007000000300000008877665544332211000200009cb20b61df29de009297406f",
+            "020100000000000003000000000000000100000000000000020000000000000040000000000000000100000000000000",
+        ),
+        (
+            of_unit(Message::Confirmed { tag: TAG, position: 8 }),
+            "5457484c010014000700000018000000887766554433221100000000128b98d100000000fbf5affe",
+            "020100000000000003000000000000000800000000000000",
+        ),
+        (
+            of_unit(Message::Release { tag: TAG, extent: Extent::new(0x40, 4), version: Version(2) }),
+            "5457484c010015000700000028000000887766554433221100000000f2312ec80000000052269ccb",
+            "02010000000000000300000000000000400000000000000004000000000000000200000000000000",
+        ),
+        (
+            of_unit(Message::Joined(TAG)),
+            "5457484c0100160007000000100000008877665544332211000000008f8d4e1f0000000091a8fb4d",
+            "02010000000000000300000000000000",
+        ),
+        (
+            of_unit(Message::Handover { tag: TAG, from: incarnation() }),
+            "5457484c01001700070000001800000088776655443322110000000083d991c9000000001f69b0ca",
+            "02010000000000000300000000000000efcdab0000000000",
+        ),
+        (
+            of_unit(Message::TookOver(TAG)),
+            "5457484c0100180007000000100000008877665544332211000000008f8d4e1f00000000ef26ba9d",
+            "02010000000000000300000000000000",
+        ),
+        (
+            of_unit(Message::RequestHandover),
+            "5457484c0100190007000000000000008877665544332211000000000000000000000000df5e2112",
+            "",
+        ),
+        (
+            of_unit(Message::LeaseRequest { sent: Millis(1000) }),
+            "5457484c01001a000700000008000000887766554433221100000000c7fb175500000000bf9204c6",
+            "e803000000000000",
+        ),
+        (
+            of_unit(Message::LeaseGrant { sent: Millis(1000) }),
+            "5457484c01001b000700000008000000887766554433221100000000c7fb175500000000b6d3bfd3",
+            "e803000000000000",
+        ),
+    ]
+}
+
+/// All frames of which the bytes consist, and the error after them.
+fn cut(bytes: &[u8]) -> (Vec<Frame>, Option<FrameError>) {
+    let mut framer = Framer::new(Pool::new());
+    framer.allow_payloads();
+    let mut frames = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let count = framer.push(rest);
+        rest = &rest[count..];
+        loop {
+            match framer.poll() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) if rest.is_empty() => return (frames, None),
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error)),
+            }
+        }
+    }
+}
+
+fn bytes_of(frame: &Frame) -> Vec<u8> {
+    let OutFrame { mut head, payload } = frame.emit();
+    head.extend(payload.iter().flat_map(|payload| payload.iter()));
+    head
+}
+
+/// The header's checksum made right again.
+fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let crc = crc32c::crc32c(&bytes[..36]);
+    bytes[36..40].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// With another body, all checksums right.
+fn with_body(frame: &Frame, body: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes_of(frame);
+    drop(bytes.splice(40..frame.emit().head.len(), body.iter().copied()));
+    bytes[12..16].copy_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
+    bytes[28..32].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    resealed(bytes)
+}
+
+#[test]
+fn golden_bytes_both_ways() {
+    for (frame, header, body) in golden() {
+        let out = frame.emit();
+        assert_eq!((hex(&out.head[..40]).as_str(), hex(&out.head[40..]).as_str()), (header, body), "{frame:?}");
+        assert_eq!(cut(&bytes_of(&frame)), (vec![frame], None));
+    }
+}
+
+#[test]
+fn every_kind_has_golden_bytes() {
+    let kinds: std::collections::BTreeSet<String> =
+        golden().iter().map(|(_, header, _)| header[12..16].to_owned()).collect();
+    assert_eq!(kinds.len(), super::header::KINDS.len());
+}
+
+#[test]
+fn an_emitted_write_shares_its_payload() {
+    let data = Pool::new().copy_of(&[1; 4096]);
+    let extent = Extent::new(0, 8);
+    let frame = of_unit(Message::Write { tag: TAG, position: 1, version: Version(1), extent, data: data.clone() });
+    assert_eq!(frame.emit().payload.unwrap().as_ptr(), data.as_ptr());
+}
+
+#[test]
+fn lengths_are_bounded_by_kind() {
+    let write = golden().into_iter().find(|(_, header, _)| header[12..16] == *"1300").unwrap().0;
+    let too_long = |at: usize, value: u32, frame: &Frame| {
+        let mut bytes = bytes_of(frame);
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        assert!(matches!(cut(&resealed(bytes)), (frames, Some(FrameError::Length { .. })) if frames.is_empty()));
+    };
+    too_long(24, (16 << 20) + 1, &write);
+    too_long(24, 0, &write);
+    too_long(24, u32::MAX, &write);
+    too_long(12, 49, &write);
+    too_long(24, 1, &Frame::Ready);
+    too_long(12, 1, &Frame::Ready);
+    too_long(12, u32::MAX, &Frame::Agreement(Agreement::of(&settings(&[]))));
+    too_long(12, 513, &Frame::Refuse { why: String::new() });
+    let mut stranger = Framer::new(Pool::new());
+    stranger.push(&bytes_of(&write));
+    assert!(matches!(stranger.poll(), Err(FrameError::Length { kind: "Write", .. })), "no payload from a stranger");
+}
+
+#[test]
+fn bodies_that_make_no_sense_are_refused() {
+    let nonsense = |frame: &Frame, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut body = frame.emit().head[40..].to_vec();
+        change(&mut body);
+        let (frames, error) = cut(&with_body(frame, &body));
+        assert!(frames.is_empty() && matches!(error, Some(FrameError::Contents(_))), "{frames:?} {error:?}");
+    };
+    let put = |at: usize, byte: u8| move |body: &mut Vec<u8>| body[at] = byte;
+    let frames = golden();
+    let of = |kind: &str| frames.iter().find(|(_, header, _)| header[12..16] == *kind).unwrap().0.clone();
+    nonsense(&of("0100"), &put(0, 3));
+    nonsense(&of("0100"), &put(1, 1));
+    nonsense(&of("0100"), &|body| body[8..16].fill(0));
+    nonsense(&of("0300"), &put(0, 2));
+    nonsense(&of("0300"), &put(1, 200));
+    nonsense(&of("0300"), &put(3, 0xff));
+    nonsense(&of("0300"), &put(3, b'z'));
+    nonsense(&of("0500"), &put(1, b'x'));
+    nonsense(&of("1000"), &put(0, 4));
+    nonsense(&of("1000"), &put(1, 1));
+    nonsense(&of("1000"), &put(2, 1));
+    nonsense(&of("1000"), &put(15, 0x80));
+    nonsense(&state(PeerRole::Owner(Mode::Solo)), &put(1, 6));
+    nonsense(&of("1300"), &put(23, 0x80));
+    nonsense(&of("1300"), &put(31, 0xff));
+    nonsense(&of("1300"), &|body| body[40..48].fill(0));
+    nonsense(&of("1300"), &|body| body[32..48].fill(0x7f));
+    nonsense(&of("1300"), &|body| body[32..48].fill(0xff));
+    nonsense(&of("1700"), &|body| body[16..24].fill(0));
+}
+
+#[test]
+fn a_header_says_whom_it_is_for() {
+    for (frame, at, value) in [(Frame::Ready, 8, 1_u8), (Frame::Ready, 16, 1)] {
+        let mut bytes = bytes_of(&frame);
+        bytes[at] = value;
+        assert_eq!(cut(&resealed(bytes)).1, Some(FrameError::Contents("Ready")));
+    }
+    let mut bytes = bytes_of(&of_unit(Message::RequestHandover));
+    bytes[16..24].fill(0);
+    assert_eq!(cut(&resealed(bytes)).1, Some(FrameError::Contents("RequestHandover")));
+}
+
+#[test]
+fn strangers_and_later_versions_are_told_apart() {
+    assert_eq!(cut(&[b'G'; 40]).1, Some(FrameError::Foreign));
+    let mut bytes = bytes_of(&Frame::Ready);
+    bytes[4] = 2;
+    assert_eq!(cut(&bytes).1, Some(FrameError::Version(2)));
+    let mut bytes = bytes_of(&Frame::Ready);
+    bytes[6] = 99;
+    assert_eq!(cut(&resealed(bytes)).1, Some(FrameError::Kind(99)));
+}
+
+#[test]
+fn long_texts_are_cut_where_they_may_be() {
+    let Frame::Refuse { why } = cut(&bytes_of(&Frame::Refuse { why: "ö".repeat(400) })).0.remove(0) else {
+        panic!("a Refuse is a Refuse");
+    };
+    assert_eq!(why, "ö".repeat(256));
+    let many: BTreeMap<String, String> =
+        (0..2000).map(|index| (format!("luns.{index:04}.disk"), "/dev/disk/by-id/something".to_owned())).collect();
+    let agreement = Agreement::of(&many);
+    assert!(!agreement.complete && agreement.settings.len() > 1000);
+    let frame = Frame::Agreement(agreement);
+    assert_eq!(cut(&bytes_of(&frame)), (vec![frame], None));
+    let endless = settings(&[("a", "b"), ("c", &"x".repeat(70_000)), ("d", "e")]);
+    assert_eq!(Agreement::of(&endless), Agreement { settings: settings(&[("a", "b")]), complete: false });
+}
+
+proptest! {
+    #[test]
+    fn one_wrong_bit_is_found(index in 0..32_usize, bit in any::<prop::sample::Index>()) {
+        let frames = golden();
+        let bytes = bytes_of(&frames[index % frames.len()].0);
+        let bit = bit.index(bytes.len() * 8);
+        let mut damaged = bytes;
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let (frames, error) = cut(&damaged);
+        prop_assert!(frames.is_empty() && error.is_some());
+    }
+
+    #[test]
+    fn no_header_is_a_panic(kind in 0..30_u8, rest in prop::array::uniform32(any::<u8>()), allowed in any::<bool>()) {
+        let mut bytes = vec![0; 40];
+        bytes[8..40].copy_from_slice(&rest);
+        bytes[..8].copy_from_slice(&[b'T', b'W', b'H', b'L', 1, 0, kind, 0]);
+        let bytes = resealed(bytes);
+        let parsed = Header::parse(bytes.first_chunk().unwrap(), if allowed { MAX_PAYLOAD_BYTES } else { 0 });
+        if let Ok(header) = parsed {
+            prop_assert_eq!(header.emit().to_vec(), bytes);
+        }
+    }
+
+    #[test]
+    fn what_a_body_means_gives_the_body(index in 0..32_usize, body in prop::collection::vec(any::<u8>(), 0..90)) {
+        let frames = golden();
+        let bytes = with_body(&frames[index % frames.len()].0, &body);
+        if let (frames, None) = cut(&bytes) {
+            prop_assert_eq!(frames.iter().flat_map(bytes_of).collect::<Vec<_>>(), bytes);
+        }
+    }
+}
