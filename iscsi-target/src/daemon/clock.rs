@@ -6,7 +6,7 @@ use replication::Millis;
 
 /// Milliseconds since the daemon started; cheap to copy into every thread.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     origin: Instant,
 }
 
@@ -14,13 +14,13 @@ impl Clock {
     /// Starts now.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place where the daemon reads the clock")]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { origin: Instant::now() }
     }
 
     /// Now.
     #[must_use]
-    pub fn now(self) -> Millis {
+    pub(crate) fn now(self) -> Millis {
         Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }

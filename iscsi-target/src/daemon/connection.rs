@@ -49,6 +49,14 @@ pub(crate) struct ConnectionHandle {
     this: Weak<Self>,
 }
 
+/// What came of looking for events.
+enum Dispatched {
+    None,
+    Some,
+    /// The connection is at its end.
+    End,
+}
+
 /// What a new connection is told about where it came in.
 pub(crate) struct Arrival {
     pub(crate) stream: TcpStream,
@@ -105,6 +113,11 @@ impl ConnectionHandle {
         self.want_flush();
     }
 
+    /// Somebody else has ended a command: it is not answered.
+    pub(crate) fn abandon(&self, task: TaskId) {
+        self.core.borrow_mut().handle_task_aborted(task);
+    }
+
     /// Close it now. With data unread or unsent the kernel resets it, and the initiator notices at once.
     pub(crate) fn reset(&self) {
         if let Err(error) = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)) {
@@ -143,8 +156,12 @@ impl ConnectionHandle {
 
     async fn serve(&self) -> io::Result<()> {
         loop {
-            if !self.dispatch() || self.closed.get() {
-                return self.finish().await;
+            // What was sent may have made room for what was held back: act until nothing is left.
+            match self.dispatch() {
+                _ if self.closed.get() => return self.finish().await,
+                Dispatched::End => return self.finish().await,
+                Dispatched::Some => continue,
+                Dispatched::None => {}
             }
             let reading = self.core.borrow_mut().recv_slices().iter().any(|slice| !slice.is_empty());
             let writing = !self.outgoing.borrow().is_empty();
@@ -191,11 +208,13 @@ impl ConnectionHandle {
         }
     }
 
-    /// Act on everything that was received; false when the connection is at its end.
-    fn dispatch(&self) -> bool {
+    /// Act on everything that was received.
+    fn dispatch(&self) -> Dispatched {
         let _batch = self.registry.batch().begin();
+        let mut dispatched = Dispatched::None;
         loop {
             let Some(event) = self.core.borrow_mut().poll_event() else { break };
+            dispatched = Dispatched::Some;
             match event {
                 Event::Command(command) => self.on_command(command),
                 Event::TaskManagement(request) => self.on_task_management(request),
@@ -203,12 +222,12 @@ impl ConnectionHandle {
                 Event::LoggedOut => self.on_logged_out(),
                 Event::Close(reason) => {
                     tracing::info!(initiator = %self.name(), "connection closed: {reason}");
-                    return false;
+                    return Dispatched::End;
                 }
             }
         }
         self.want_flush();
-        true
+        dispatched
     }
 
     /// Send what is left, but not for ever.
@@ -250,9 +269,11 @@ impl ConnectionHandle {
             TaskManagementFunction::AbortTask { lun, task } => (self.lun_of(lun), Victims::Task(self.nexus, task)),
             TaskManagementFunction::AbortTaskSet { lun } => (self.lun_of(lun), Victims::Nexus(self.nexus)),
             TaskManagementFunction::ClearTaskSet { lun } | TaskManagementFunction::LogicalUnitReset { lun } => {
-                (self.lun_of(lun), Victims::All)
+                (self.lun_of(lun), Victims::All { by: self.nexus })
             }
-            TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => (None, Victims::All),
+            TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
+                (None, Victims::All { by: self.nexus })
+            }
         };
         let whole_target =
             matches!(event.function, TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset);

@@ -18,14 +18,12 @@ pub(crate) fn status(pair: &Pair) -> Status {
     let heads = pair.config.heads.iter().map(|(name, head)| HeadStatus {
         name: *name,
         up: *name == me || link.peer.is_some(),
-        incarnation: if *name == me { Some(pair.incarnation) } else { link.peer }.map(|of| format!("{:016x}", of.get())),
+        incarnation: if *name == me { Some(pair.incarnation) } else { link.peer }
+            .map(|of| format!("{:016x}", of.get())),
         portals: head.portals.iter().map(|portal| portal.advertise.clone()).collect(),
-        sessions: if *name == me { sessions } else { link.peer_sessions },
+        sessions: if *name == me { sessions } else { 0 },
     });
-    let mut by_head = BTreeMap::from([(me, sessions)]);
-    if link.peer.is_some() {
-        by_head.insert(me.other(), link.peer_sessions);
-    }
+    let by_head = BTreeMap::from([(me, sessions)]);
     Status {
         version: VERSION,
         target: pair.config.iqn.clone(),
@@ -79,7 +77,9 @@ fn protected_by(mode: Mode, owner: Option<HeadName>) -> String {
     match mode {
         Mode::Mirrored | Mode::HandingOver => "RAM of heads a and b".to_owned(),
         Mode::Solo | Mode::Joining => "the disk".to_owned(),
-        Mode::Draining => owner.map_or_else(|| "one head's RAM".to_owned(), |owner| format!("the disk and {}", by(owner))),
+        Mode::Draining => {
+            owner.map_or_else(|| "one head's RAM".to_owned(), |owner| format!("the disk and {}", by(owner)))
+        }
         Mode::Degrading => "RAM, until the disk has everything; nothing new is acknowledged".to_owned(),
         Mode::Unavailable => "nothing is served".to_owned(),
     }

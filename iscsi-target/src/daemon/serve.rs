@@ -64,8 +64,8 @@ pub async fn serve(config: Config, me: HeadName) -> anyhow::Result<()> {
     for config in config.luns.values() {
         registry.add_lun(&lun::open(&pair, config)?);
     }
-    if let (Some(addresses), Some(secret)) = (&config.link, secret) {
-        pair.link.start(addresses, &config, secret, &pair).await?;
+    if let Some(secret) = secret {
+        pair.link.start(&config, secret, pair.pool.clone()).await.context("the link")?;
     }
     for lun in registry.luns() {
         lun.post(Event::Start);
@@ -76,7 +76,7 @@ pub async fn serve(config: Config, me: HeadName) -> anyhow::Result<()> {
     let (requests, inbox) = mpsc::channel(16);
     let control = tokio::task::spawn_local(control.serve(requests, changes.clone()));
     tokio::task::spawn_local(answer(pair.clone(), inbox));
-    tokio::task::spawn_local(tick(Rc::clone(&registry)));
+    tokio::task::spawn_local(tick(pair.clone()));
     tracing::info!(head = %me, incarnation = format!("{:016x}", incarnation.get()), target = %config.iqn, "ready");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "systemd could not be told that we are ready");
@@ -98,7 +98,8 @@ fn new_incarnation() -> anyhow::Result<Incarnation> {
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM.nonblocking(), None)?;
+    let socket =
+        socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM.nonblocking(), None)?;
     // A restarted head must not wait for the connections of its former life.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -156,15 +157,16 @@ fn portal_config(pair: &Pair) -> PortalConfig {
     }
 }
 
-async fn tick(registry: Rc<Registry>) {
+async fn tick(pair: Pair) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for lun in registry.luns() {
+        for lun in pair.registry.luns() {
             lun.tick();
         }
-        registry.tick();
+        pair.registry.tick();
+        pair.link.tick();
     }
 }
 

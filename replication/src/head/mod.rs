@@ -199,7 +199,7 @@ impl<D: Data> Head<D> {
             },
             mode,
             access: core.access.unwrap_or(Access::Changing),
-            epoch: core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch),
+            epoch: core.known_epoch(),
             dirty_blocks: match &self.role {
                 Role::Owner(_) => core.memory.map.blocks(),
                 _ => core.peer.and_then(|peer| peer.state).map_or(0, |state| state.dirty_blocks),
@@ -485,6 +485,13 @@ impl<D: Data> Core<D> {
         IoId(self.io_ids)
     }
 
+    /// The newest epoch that this head has heard of.
+    fn known_epoch(&self) -> Epoch {
+        let read = self.recorded.as_ref().map(|recorded| recorded.epoch);
+        let told = self.peer.and_then(|peer| peer.state).map(|state| state.epoch);
+        read.max(told).unwrap_or_default()
+    }
+
     fn peer_owner(&self) -> bool {
         matches!(self.peer.and_then(|peer| peer.state), Some(PeerState { role: PeerRole::Owner(_), .. }))
     }
@@ -498,6 +505,3 @@ impl<D: Data> Core<D> {
         None
     }
 }
-
-#[cfg(test)]
-mod tests;

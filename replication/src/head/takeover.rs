@@ -81,7 +81,7 @@ impl Takeover {
         match (&self.step, event) {
             (Step::Claim, Event::SuperblockRead(Ok(found))) => self.on_claim(core, found),
             (Step::Fence, Event::FenceDone(Ok(gone))) => {
-                let lease_ms = if gone { 0 } else { core.config.lease_ms };
+                let lease_ms = if gone || !core.config.paired { 0 } else { core.config.lease_ms };
                 // A tenth more, for clocks that do not run at the same speed.
                 self.serve_after = core.now.after(lease_ms + lease_ms / 10);
                 self.step = Step::ClaimAgain;

@@ -24,6 +24,8 @@ pub(super) struct Arbiter {
     region: Region,
     reservations: Box<dyn Reservations>,
     key: Option<Key>,
+    /// How often this process has registered.
+    registrations: u64,
     /// The superblock as last seen, and where the next one goes.
     seen: Option<(Superblock, SuperblockCopy)>,
     iqn: String,
@@ -38,7 +40,7 @@ impl Arbiter {
         reservations: Box<dyn Reservations>,
         iqn: String,
     ) -> Self {
-        Self { me, incarnation, io, region, reservations, key: None, seen: None, iqn }
+        Self { me, incarnation, io, region, reservations, key: None, registrations: 0, seen: None, iqn }
     }
 
     /// Register, and read what the disk is: the first thing that a daemon does with it.
@@ -111,11 +113,15 @@ impl Arbiter {
         Ok(())
     }
 
+    /// The key of this head in this epoch. It changes with every registration, so that a head that was fenced and has
+    /// registered again is not taken for one that could not be fenced.
     fn key_of(&self, epoch: Epoch) -> Key {
-        Key::new(self.me, epoch, self.incarnation)
+        let life = self.incarnation.get().wrapping_add(self.registrations);
+        Key::new(self.me, epoch, Incarnation::new(life).unwrap_or(self.incarnation))
     }
 
     fn register(&mut self, epoch: Epoch) -> Result<(), StorageError> {
+        self.registrations += 1;
         let key = self.key_of(epoch);
         self.reservations.register(key).map_err(reservation_error)?;
         self.key = Some(key);
@@ -136,13 +142,14 @@ impl Arbiter {
     fn fence(&mut self, epoch: Epoch) -> Result<bool, StorageError> {
         self.change_key(epoch)?;
         let mine = self.key_of(epoch);
-        for victim in self.others(mine)? {
-            self.preempt(victim)?;
+        let victims = self.others(mine)?;
+        for victim in &victims {
+            self.preempt(*victim)?;
         }
         if self.reservations.holder().map_err(reservation_error)? != Some(mine) {
             self.reservations.reserve().map_err(reservation_error)?;
         }
-        let left = self.others(mine)?;
+        let left: Vec<Key> = self.others(mine)?.into_iter().filter(|key| victims.contains(key)).collect();
         let holder = self.reservations.holder().map_err(reservation_error)?;
         if !left.is_empty() || holder != Some(mine) {
             return Err(StorageError::Failed(format!("after the fence the disk lists {left:?}, held by {holder:?}")));

@@ -28,24 +28,23 @@ use sas_backend::disk::{Completion, Disk, DiskError, DiskOp, Token};
 use sas_backend::{HeadId, Incarnation};
 use tokio::sync::oneshot;
 
+use super::batch::Flush;
 use super::clock::Clock;
 use super::config::Lun as LunConfig;
-use super::batch::Flush;
 use super::link::LinkHandle;
 use super::registry::Registry;
 use crate::scsi::lun::Lun as LunNumber;
 use crate::scsi::unit::{Access as UnitAccess, LogicalUnit};
 use tasks::Tasks;
 
-pub(crate) use storage::{OpenError, Pair, open};
-pub(crate) use tasks::Caller;
+pub(crate) use storage::{Pair, open};
+pub(crate) use tasks::{Caller, Victims};
 
 /// One logical unit of this head.
 pub(crate) struct Lun {
     pub(super) config: LunConfig,
     pub(super) block_bytes: u32,
     me: HeadId,
-    incarnation: Incarnation,
     clock: Clock,
     pool: Pool,
     disk: Box<dyn Disk>,
@@ -267,11 +266,6 @@ impl Lun {
 
     pub(super) fn on_message(&self, message: Message<Blocks>) {
         self.post(Event::Message(message));
-    }
-
-    /// This process.
-    pub(super) fn incarnation(&self) -> Incarnation {
-        self.incarnation
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -100,8 +101,7 @@ pub(crate) struct OpenError {
 /// [`Event::Start`].
 pub(crate) fn open(pair: &Pair, config: &LunConfig) -> Result<Rc<Lun>, OpenError> {
     let error = |why: String| OpenError { name: config.name.clone(), disk: config.disk.display().to_string(), why };
-    let options =
-        OpenOptions { head: pair.me, shared: !pair.config.single(), block_bytes: config.block_bytes };
+    let options = OpenOptions { head: pair.me, shared: !pair.config.single(), block_bytes: config.block_bytes };
     let OpenDisk { disk, sync, reservations, geometry, description } =
         open_disk(&config.disk, options).map_err(|failed| error(failed.to_string()))?;
     let region = Region::of(geometry.size_bytes).map_err(|failed| error(failed.to_string()))?;
@@ -128,7 +128,6 @@ pub(crate) fn open(pair: &Pair, config: &LunConfig) -> Result<Rc<Lun>, OpenError
         config: config.clone(),
         block_bytes: identity.block_bytes,
         me: pair.me,
-        incarnation: pair.incarnation,
         clock: pair.clock,
         pool: pair.pool.clone(),
         disk,
@@ -219,10 +218,10 @@ fn spawn_thread<C: Send + 'static>(
 fn listen(
     lun: &Rc<Lun>,
     mut inbox: channel::UnboundedReceiver<Event<Blocks>>,
-    fenced: Option<std::os::fd::OwnedFd>,
+    fenced: Option<OwnedFd>,
 ) -> std::io::Result<()> {
-    let completions = AsyncFd::with_interest(lun.disk.completion_event().try_clone_to_owned()?, Interest::READABLE)?;
-    let fenced = fenced.map(|event| AsyncFd::with_interest(event, Interest::READABLE)).transpose()?;
+    let completions = watch(lun.disk.completion_event().try_clone_to_owned()?)?;
+    let fenced = fenced.map(watch).transpose()?;
     let told = Rc::clone(lun);
     tokio::task::spawn_local(async move {
         while let Some(event) = inbox.recv().await {
@@ -247,6 +246,11 @@ fn listen(
         });
     }
     Ok(())
+}
+
+#[expect(deprecated, reason = "what replaces it is unsafe; an OwnedFd stays open for as long as it is registered")]
+fn watch(event: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(event, Interest::READABLE)
 }
 
 impl Pair {

@@ -74,7 +74,8 @@ pub(super) struct Tasks {
 
 struct Ending {
     left: Vec<usize>,
-    done: oneshot::Sender<()>,
+    /// Dropped when nothing is left, which tells the receiver.
+    _done: oneshot::Sender<()>,
 }
 
 /// Which tasks are to end.
@@ -84,16 +85,30 @@ pub(crate) enum Victims {
     Task(NexusId, TaskId),
     /// All of a nexus.
     Nexus(NexusId),
-    /// All.
-    All,
+    /// All, by the word of this nexus.
+    All {
+        /// Whose tasks its own connection ends.
+        by: NexusId,
+    },
 }
 
 impl Victims {
+    /// Whether the command is one of them. Its connection, if it is another one than that which asked, does not wait
+    /// for an answer any more.
+    fn take(self, caller: &Caller) -> bool {
+        if let Self::All { by } = self
+            && caller.connection.nexus() != by
+        {
+            caller.connection.abandon(caller.task);
+        }
+        self.hit(caller)
+    }
+
     fn hit(self, caller: &Caller) -> bool {
         match self {
             Self::Task(nexus, task) => caller.is(nexus, Some(task)),
             Self::Nexus(nexus) => caller.is(nexus, None),
-            Self::All => true,
+            Self::All { .. } => true,
         }
     }
 }
@@ -217,14 +232,14 @@ impl Lun {
         let (done, receiver) = oneshot::channel();
         let left: Vec<usize> = {
             let mut tasks = self.tasks.borrow_mut();
-            tasks.held.retain(|waiting| !victims.hit(&waiting.caller));
-            tasks.underway.iter().filter(|(_, task)| victims.hit(task.caller())).map(|(key, _)| key).collect()
+            tasks.held.retain(|waiting| !victims.take(&waiting.caller));
+            tasks.underway.iter().filter(|(_, task)| victims.take(task.caller())).map(|(key, _)| key).collect()
         };
         if left.is_empty() {
             // Dropping the sender tells the receiver just as well.
             return receiver;
         }
-        self.tasks.borrow_mut().endings.push(Ending { left: left.clone(), done });
+        self.tasks.borrow_mut().endings.push(Ending { left: left.clone(), _done: done });
         for key in left {
             self.post(Event::Cancel(op_id(key)));
         }
