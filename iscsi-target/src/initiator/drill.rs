@@ -385,3 +385,52 @@ fn write_state(path: &Path, state: &State) -> io::Result<()> {
     state.save(BufWriter::new(File::create(&aside)?))?;
     std::fs::rename(aside, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPACITY: Capacity = Capacity { blocks: 1000, block_bytes: 512 };
+
+    fn region(offset_blocks: u64, blocks: Option<u64>) -> Option<usize> {
+        region_blocks(&DrillOptions { offset_blocks, blocks, ..DrillOptions::default() }, CAPACITY).ok()
+    }
+
+    #[test]
+    fn the_region_lies_inside_the_unit() {
+        assert_eq!(region(0, None), Some(1000));
+        assert_eq!(region(600, None), Some(400));
+        assert_eq!(region(600, Some(400)), Some(400));
+        for (offset, blocks) in [(600, Some(401)), (1000, None), (u64::MAX, Some(1)), (0, Some(0)), (0, Some(u64::MAX))]
+        {
+            assert_eq!(region(offset, blocks), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn options_that_cannot_be_are_refused_on_any_runtime() {
+        fn is_send<T: Send>(future: T) -> T {
+            future
+        }
+        let refused = |options| async {
+            let (_sender, control) = mpsc::channel(1);
+            matches!(is_send(run(options, control)).await, Err(DrillError::Options(_)))
+        };
+        assert!(refused(DrillOptions::default()).await, "no portal");
+        let portals = vec![SocketAddr::from(([127, 0, 0, 1], 1))];
+        assert!(refused(DrillOptions { portals: portals.clone(), lun: 1 << 14, ..DrillOptions::default() }).await);
+        assert!(refused(DrillOptions { portals, verify_only: true, ..DrillOptions::default() }).await, "no state");
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_nobody_serves_is_unreachable() {
+        let (_sender, control) = mpsc::channel(1);
+        let options = DrillOptions {
+            portals: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
+            start_timeout: Duration::from_millis(50),
+            ..DrillOptions::default()
+        };
+        let error = run(options, control).await.unwrap_err();
+        assert!(error.to_string().contains("127.0.0.1:1 not connected"), "{error}");
+    }
+}
