@@ -140,7 +140,7 @@ impl Pair {
     }
 
     fn settle_in(&mut self, chunk: usize) {
-        loop {
+        for _ in 0..100_000 {
             let mut moved = false;
             for side in [A, B] {
                 self.poll(side);
@@ -151,6 +151,7 @@ impl Pair {
                 return;
             }
         }
+        panic!("the two links never come to rest");
     }
 
     fn take(&mut self, side: usize) -> Vec<LinkEvent> {
