@@ -236,7 +236,8 @@ impl<D: Data> Head<D> {
         match &mut self.role {
             Role::Standby(standby) => standby.on_link_down(&mut self.core),
             Role::Owner(owner) => owner.on_link_down(&mut self.core),
-            Role::TakingOver(_) | Role::Rejoining(_) | Role::Stopped => {}
+            Role::TakingOver(takeover) => takeover.on_link_down(),
+            Role::Rejoining(_) | Role::Stopped => {}
         }
         None
     }

@@ -126,6 +126,7 @@ impl Standby {
                 core.memory.map.remove_up_to(extent, version);
             }
             Message::Joined(tag) if core.memory.label == Label::Mirror(tag) => {
+                self.fresh = false;
                 let owner = core.config.me.other();
                 core.announce(format!("mirror of head {owner} from epoch {} on", tag.epoch.0));
             }
@@ -138,6 +139,8 @@ impl Standby {
                 if matches!(core.memory.label, Label::Either(_, mine) if mine == tag) {
                     core.memory.label = Label::Mirror(tag);
                     self.handover_until = core.now;
+                    // The superblock names this head's RAM now: what was read before is no reason to stop.
+                    self.fresh = false;
                     core.announce(format!("handed over to head {}; now its mirror", core.config.me.other()));
                 }
             }

@@ -23,6 +23,8 @@ pub(super) struct Takeover {
     basis: Basis,
     /// Decided while the link was down; void once it is back.
     without_link: bool,
+    /// The link has broken since: over another one, the old owner is no mirror that anything may be sent to.
+    link_broke: bool,
     /// Not before this moment: a lease of the old owner may still run.
     serve_after: Millis,
     lease_until: Millis,
@@ -65,6 +67,7 @@ impl Takeover {
             step: Step::Claim,
             basis,
             without_link: core.peer.is_none(),
+            link_broke: core.peer.is_none(),
             serve_after: core.now,
             lease_until: core.now,
         }
@@ -75,6 +78,10 @@ impl Takeover {
     pub(super) fn on_link_up<D>(&mut self) -> Option<Next<D>> {
         (self.step == Step::Claim && self.without_link)
             .then(|| Next::Standby { why: "the link is back: not taking over".to_owned() })
+    }
+
+    pub(super) fn on_link_down(&mut self) {
+        self.link_broke = true;
     }
 
     pub(super) fn handle<D: Data>(&mut self, core: &mut Core<D>, event: Event<D>) -> Option<Next<D>> {
@@ -206,7 +213,8 @@ impl Takeover {
             Basis::Handover { tag, .. } => Some(tag),
             Basis::Claim | Basis::AcceptedLoss => None,
         };
-        Some(Next::Own { owner: Box::new(Owner::new(core, mirror, self.lease_until)), why })
+        let owner = Owner::new(core, mirror, !self.link_broke, self.lease_until);
+        Some(Next::Own { owner: Box::new(owner), why })
     }
 }
 

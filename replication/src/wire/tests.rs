@@ -271,7 +271,7 @@ fn golden_bytes_both_ways() {
 fn every_kind_has_golden_bytes() {
     let kinds: std::collections::BTreeSet<String> =
         golden().iter().map(|(_, header, _)| header[12..16].to_owned()).collect();
-    assert_eq!(kinds.len(), super::header::KINDS.len());
+    assert_eq!(kinds.len(), header::KINDS.len());
 }
 
 #[test]

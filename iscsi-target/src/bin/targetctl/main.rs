@@ -7,6 +7,7 @@
 mod config;
 mod daemon;
 mod disk;
+mod drill;
 mod failure;
 mod handover;
 mod lun;
@@ -55,6 +56,7 @@ enum Command {
     Disk(disk::Arguments),
     Lun(lun::Arguments),
     Config(config::Arguments),
+    Drill(drill::Arguments),
 }
 
 impl Global {
@@ -71,6 +73,7 @@ impl Command {
             Self::Disk(arguments) => disk::run(&arguments, global, out),
             Self::Lun(arguments) => lun::run(arguments, global, out),
             Self::Config(arguments) => config::run(&arguments, global, out),
+            Self::Drill(arguments) => drill::run(arguments, global, out),
         }
     }
 }

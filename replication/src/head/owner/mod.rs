@@ -92,10 +92,10 @@ struct Stream {
 }
 
 impl<D: Data> Owner<D> {
-    /// Begins to serve: solo, or after a handover with the old owner as the mirror.
-    pub(super) fn new(core: &mut Core<D>, mirror: Option<Tag>, lease_until: Millis) -> Self {
+    /// Begins to serve: solo, or after a handover with the old owner as the mirror, if it is still there.
+    pub(super) fn new(core: &mut Core<D>, mirror: Option<Tag>, connected: bool, lease_until: Millis) -> Self {
         let mode = match mirror {
-            Some(tag) if core.peer.is_some() => OwnerMode::Mirrored { stream: Stream { tag, sent: 0, confirmed: 0 } },
+            Some(tag) if connected => OwnerMode::Mirrored { stream: Stream { tag, sent: 0, confirmed: 0 } },
             Some(_) => OwnerMode::Degrading,
             None => OwnerMode::Solo { invited: None },
         };
