@@ -81,8 +81,7 @@ stop_head() {
 
 # kill_head HEAD: SIGKILL; the shell's notice about it is not wanted.
 kill_head() {
-    kill -KILL "${pid_of[$1]}" 2>/dev/null
-    wait "${pid_of[$1]}" 2>/dev/null
+    kill -KILL "${pid_of[$1]}" && ! wait "${pid_of[$1]}" 2>/dev/null
 }
 
 # supervise HEAD: start it again if it has ended; the fence of a plain file ends a head that does not let go.
@@ -100,7 +99,7 @@ answers() { ask "$1" status --json; }
 # own HEAD: mirrored, with HEAD as the owner.
 own() {
     eventually 20 both_mirrored || return 1
-    is_owner "$1" || ask "$1" handover all --to "$1" || return 1
+    is_owner "$1" || ask "$1" handover all --to "$1" >/dev/null || return 1
     eventually 10 is_owner "$1" && eventually 10 both_mirrored
 }
 
