@@ -404,6 +404,7 @@ impl World {
             lease_ms: LEASE_MS,
             takeover_ms: TAKEOVER_MS,
             max_drain_ms: 1000,
+            blocks: BLOCKS,
             least_dirty_blocks: 16,
             max_dirty_blocks: 1 << 20,
             max_run_blocks: 16,
