@@ -61,7 +61,10 @@ impl World {
         let copies_live = [self.disk.ownership.mirror, self.disk.ownership.owner_incarnation]
             .into_iter()
             .all(|copy| copy.is_none_or(in_life));
-        both && complete && copies_live && self.cable
+        // A takeover is itself the answer to a failure: until the new owner serves, and has drained, the loss of it is a
+        // second one.
+        let served = self.slots.iter().any(|slot| slot.access == Access::Serving);
+        both && complete && copies_live && served && self.cable
     }
 
     pub(super) fn heal(&mut self) {
