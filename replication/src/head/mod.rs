@@ -506,3 +506,6 @@ impl<D: Data> Core<D> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;
