@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use replication::head::{Access, Action, Config, Event, Head};
+use replication::head::{Access, Action, Config, Event, Head, OpId};
 use replication::message::Message;
 use replication::{Data, Millis};
 use sas_backend::{HeadId, Incarnation};
@@ -102,6 +102,7 @@ enum Entry {
     WatchEffect { of: HeadId, life: Incarnation, started: u64 },
     Tick { of: HeadId, life: Incarnation },
     Client { of: u64 },
+    Patience { of: u64, op: OpId },
     Connect,
     Fault,
     Restart { of: HeadId },
@@ -270,6 +271,7 @@ impl World {
                 Ok(())
             }
             Entry::Client { of } => self.on_client(of),
+            Entry::Patience { of, op } => self.on_patience(of, op),
             Entry::Connect => {
                 self.connect();
                 Ok(())
