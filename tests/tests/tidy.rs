@@ -1,6 +1,8 @@
 //! What a machine can see in the tree: files that grew too long, leftovers, pages that name what is not there, and
 //! arrows between the parts that ARCHITECTURE.md does not have.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -23,6 +23,8 @@ pub struct Config {
     pub takeover_ms: u64,
     /// How long a drain may take; bounds what may be dirty.
     pub max_drain_ms: u64,
+    /// Blocks of the unit.
+    pub blocks: u64,
     /// Blocks that may be dirty however slow the disk is.
     pub least_dirty_blocks: u64,
     /// The most blocks that may be dirty, however fast the disk is.

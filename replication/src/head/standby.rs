@@ -116,6 +116,13 @@ impl Standby {
                 self.accepting = Some(tag);
                 core.actions.push_back(Action::Register { epoch: tag.epoch });
             }
+            Message::Write { extent, .. } if extent.end() > core.config.blocks => {
+                core.announce(format!("head {} writes beyond the end of the unit: {extent:?}", core.config.me.other()));
+                core.actions.push_back(Action::CloseLink);
+                core.actions.push_back(Action::OpenLink);
+                core.peer = None;
+                self.on_link_down(core);
+            }
             Message::Write { tag, position, version, extent, data } if core.memory.label == Label::Mirror(tag) => {
                 core.memory.map.insert(extent, version, data, true);
                 // Nothing is destaged from here: its age does not matter, only that it is remembered in one place.

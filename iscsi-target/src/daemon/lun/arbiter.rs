@@ -154,7 +154,7 @@ impl Arbiter {
         if !left.is_empty() || holder != Some(mine) {
             return Err(StorageError::Failed(format!("after the fence the disk lists {left:?}, held by {holder:?}")));
         }
-        Ok(false)
+        Ok(!victims.is_empty() && self.reservations.victim_has_ended())
     }
 
     /// Every registration but this head's own.
