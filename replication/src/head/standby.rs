@@ -242,7 +242,11 @@ impl Standby {
     /// to this one.
     fn consider<D: Data>(&mut self, core: &mut Core<D>) -> Option<Next<D>> {
         let claim = core.claim();
-        if !self.fresh || self.reading != Reading::No || core.now < self.handover_until || (core.stopping && self.may_stop(core)) {
+        if !self.fresh
+            || self.reading != Reading::No
+            || core.now < self.handover_until
+            || (core.stopping && self.may_stop(core))
+        {
             return None;
         }
         let me = core.config.me;

@@ -122,11 +122,7 @@ impl Bench {
 
     fn standby(recorded: Ownership) -> Self {
         let mut bench = Self::new();
-        assert_eq!(bench.on(Event::Start), [
-            A::StopHeartbeat,
-            A::CloseLink,
-            A::Register { epoch: Epoch(0) }
-        ]);
+        assert_eq!(bench.on(Event::Start), [A::StopHeartbeat, A::CloseLink, A::Register { epoch: Epoch(0) }]);
         assert_eq!(bench.on(Event::Registered(Ok(()))), [A::ReadSuperblock]);
         assert_eq!(bench.on(Event::SuperblockRead(Ok(recorded))), [A::OpenLink]);
         bench
@@ -363,12 +359,10 @@ fn a_fenced_head_closes_everything_and_registers_only_when_nothing_of_it_is_unde
     bench.link_up();
     let io = disk_io(&bench.on(write(1, 7, 1)));
     let actions = bench.on(Event::Conflict);
-    assert_eq!(actions, [
-        A::Complete { op: OpId(1), outcome: Outcome::NotServing },
-        A::StopHeartbeat,
-        A::CloseSessions,
-        A::CloseLink,
-    ]);
+    assert_eq!(
+        actions,
+        [A::Complete { op: OpId(1), outcome: Outcome::NotServing }, A::StopHeartbeat, A::CloseSessions, A::CloseLink,]
+    );
     assert!(bench.pass(500, false).is_empty());
     let fenced = Event::Disk { id: io, result: Err(IoError::Fenced) };
     assert_eq!(bench.on(fenced), [A::Register { epoch: Epoch(2) }]);
@@ -466,4 +460,27 @@ fn a_standby_that_stops_waits_until_nobody_counts_on_its_ram() {
     let again = bench.pass(300, false);
     assert!(again.contains(&A::ReadSuperblock), "{again:?}");
     assert!(bench.on(Event::SuperblockRead(Ok(disk(4)))).contains(&A::Stopped));
+}
+
+#[test]
+fn a_handover_over_a_link_that_broke_meanwhile_trusts_no_mirror() {
+    use crate::message::Mode;
+    let recorded = Ownership {
+        owner: Some(HeadId::B),
+        owner_incarnation: Some(process(PEER)),
+        mirror: Some(process(ME)),
+        dirty: true,
+        ..disk(3)
+    };
+    let mut bench = Bench::standby(disk(2));
+    bench.link_up();
+    bench.on(Event::Message(Message::Invite(tag(3, 1))));
+    bench.on(Event::Registered(Ok(())));
+    bench.on(Event::Message(Message::Handover { tag: tag(4, 2), from: process(PEER) }));
+    bench.on(Event::LinkDown);
+    bench.on(Event::LinkUp { peer: process(21) });
+    bench.on(Event::SuperblockRead(Ok(recorded)));
+    bench.on(Event::SuperblockWritten(Ok(())));
+    bench.on(Event::Heartbeat { started: Millis(bench.now) });
+    assert_eq!(bench.mode(), Some(Mode::Degrading), "the process that has the copy is not the one that is connected");
 }

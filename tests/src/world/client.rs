@@ -40,6 +40,11 @@ impl World {
             return Ok(());
         }
         if self.clients[number].want.is_none() {
+            if self.quiet_until > self.now {
+                let wait = self.quiet_until - self.now;
+                self.at(wait, Entry::Client { of });
+                return Ok(());
+            }
             let want = self.next_want(of);
             self.clients[number].want = Some(want);
         }

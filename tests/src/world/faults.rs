@@ -19,6 +19,10 @@ impl World {
                     self.at(delay, Entry::Connect);
                 }
             }
+            5 if self.chance(50) => {
+                self.quiet_until = self.now + self.between(500, 2_500);
+                self.note(|| "the clients rest".to_owned());
+            }
             5 => {
                 self.note(|| "the cable is mended".to_owned());
                 self.at(1, Entry::Connect);

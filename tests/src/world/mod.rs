@@ -126,6 +126,8 @@ pub struct World {
     oracle: Oracle,
     plan: Plan,
     orders: u64,
+    /// Until then no client wants anything new: the disk gets everything, and the superblock says so.
+    quiet_until: u64,
     owners: BTreeSet<u64>,
     report: Report,
     log: Option<Vec<String>>,
@@ -170,6 +172,7 @@ impl World {
             oracle: Oracle::default(),
             plan,
             orders: 0,
+            quiet_until: 0,
             owners: BTreeSet::new(),
             report: Report::default(),
             log: logging.then(Vec::new),
