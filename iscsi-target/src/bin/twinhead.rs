@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use iscsi_target::daemon::config::{Config, DEFAULT_PATH, HeadName};
-use tracing_subscriber::EnvFilter;
+use iscsi_target::daemon::config::{DEFAULT_PATH, HeadName};
+use iscsi_target::daemon::main_of_head;
 
 /// One head of a Twinhead pair: an iSCSI target whose LUNs outlive either head
 #[derive(Debug, Parser)]
@@ -21,19 +21,11 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run(&arguments) {
+    match main_of_head(&arguments.config, arguments.head) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, iscsi_target::daemon::serve(config, arguments.head))
 }

@@ -4,7 +4,7 @@
 //! it, and sends events.
 //!
 //! * [`config`]: the file both heads share, checked as a whole before anything starts.
-//! * `serve`: one head from its start to its end.
+//! * `process`, `serve`: one head from its start to its end.
 //! * `connection`: one iSCSI connection; `registry`: all of them, and all units.
 //! * `lun`: one unit: gate, failover state machine, disk.
 //! * `link`: the connection to the other head.
@@ -19,9 +19,11 @@ mod connection;
 pub mod control;
 mod link;
 mod lun;
+mod process;
 mod registry;
 mod report;
 mod serve;
 pub mod status;
 
+pub use process::main_of_head;
 pub use serve::serve;

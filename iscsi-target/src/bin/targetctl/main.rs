@@ -6,11 +6,13 @@
 
 mod config;
 mod daemon;
+mod demo;
 mod disk;
 mod drill;
 mod failure;
 mod handover;
 mod lun;
+mod run_head;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -57,6 +59,8 @@ enum Command {
     Lun(lun::Arguments),
     Config(config::Arguments),
     Drill(drill::Arguments),
+    Demo(demo::Arguments),
+    RunHead(run_head::Arguments),
 }
 
 impl Global {
@@ -74,6 +78,8 @@ impl Command {
             Self::Lun(arguments) => lun::run(arguments, global, out),
             Self::Config(arguments) => config::run(&arguments, global, out),
             Self::Drill(arguments) => drill::run(arguments, global, out),
+            Self::Demo(arguments) => demo::run(&arguments, out),
+            Self::RunHead(arguments) => run_head::run(&arguments, global),
         }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) fn render(status: &Status) -> String {
 }
 
 /// A sentence for each LUN and one for the link.
-fn words(status: &Status) -> Vec<String> {
+pub(crate) fn words(status: &Status) -> Vec<String> {
     let mut lines: Vec<String> = status.luns.iter().map(words_of_lun).collect();
     if let Some(link) = &status.link {
         let state = if link.up { "up" } else { "down" };
