@@ -346,7 +346,8 @@ mod tests {
               "is_interrupted": false,
               "problems": [],
               "directory": "/tmp/demo",
-  "#]].assert_eq(json.split("\"drill\"").next().unwrap());
+  "#]]
+        .assert_eq(json.split("\"drill\"").next().unwrap());
     }
 
     #[test]
@@ -363,7 +364,8 @@ mod tests {
               kill-owner            480 ms  in 2 events
               otherwise               5 ms
             problem: head b ended by itself
-        "#]].assert_eq(&Report::new(findings, Some(drill())).to_string());
+        "#]]
+        .assert_eq(&Report::new(findings, Some(drill())).to_string());
         expect!["    2.0 s  kill-owner         head a, epoch 4 -> 6 after 450 ms, mirrored 900 ms after it was started again, epoch 7; b owns it"].assert_eq(&row().to_string());
     }
 }
