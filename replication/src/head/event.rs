@@ -161,6 +161,8 @@ pub enum Event<D> {
         /// What.
         order: Order,
     },
+    /// So many sessions of initiators use this head now: something to show, nothing depends on it.
+    Sessions(u32),
     /// The process is to end: hand over, or drain.
     Shutdown,
 }
@@ -288,6 +290,8 @@ pub struct Status {
     pub mirror_blocks: u64,
     /// Whether the other head is connected.
     pub link_up: bool,
+    /// Sessions of initiators with the other head, while it is connected.
+    pub peer_sessions: Option<u32>,
     /// Why it is so.
     pub reason: String,
 }

@@ -62,7 +62,7 @@ fn flush(op: u64) -> Event<Mark> {
 }
 
 fn peer_is(role: PeerRole) -> Event<Mark> {
-    Event::Message(Message::State(PeerState { role, epoch: Epoch(1), dirty_blocks: 0 }))
+    Event::Message(Message::State(PeerState { role, epoch: Epoch(1), dirty_blocks: 0, sessions: 0 }))
 }
 
 fn done(op: u64) -> A {
