@@ -36,9 +36,9 @@ const VERSION: u32 = 1;
 /// | `events[].owner_before`, `.owner_after`, `.epoch_before`, `.epoch_after` | the last two once both mirror again |
 /// | `events[].epoch_reached` | in which clients were served again |
 /// | `events[].reached_ms` | from the event until the heads said that clients are served as they should be |
-/// | `events[].pause_ms` | the longest pause of the event, its first `reached_ms` and a while after |
+/// | `events[].pause_ms` | the longest pause in that time and 0.7 s more |
 /// | `events[].mirrored_ms` | from the new start of the head until it mirrors; `null` for a hand-over |
-/// | `events[].rejoin_pause_ms` | the longest pause meanwhile |
+/// | `events[].rejoin_pause_ms` | the longest pause in that time and 0.7 s more |
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) version: u32,
@@ -346,7 +346,8 @@ mod tests {
               "is_interrupted": false,
               "problems": [],
               "directory": "/tmp/demo",
-  "#]].assert_eq(json.split("\"drill\"").next().unwrap());
+  "#]]
+        .assert_eq(json.split("\"drill\"").next().unwrap());
     }
 
     #[test]
@@ -363,7 +364,8 @@ mod tests {
               kill-owner            480 ms  in 2 events
               otherwise               5 ms
             problem: head b ended by itself
-        "#]].assert_eq(&Report::new(findings, Some(drill())).to_string());
+        "#]]
+        .assert_eq(&Report::new(findings, Some(drill())).to_string());
         expect!["    2.0 s  kill-owner         head a, epoch 4 -> 6 after 450 ms, mirrored 900 ms after it was started again, epoch 7; b owns it"].assert_eq(&row().to_string());
     }
 }
