@@ -345,9 +345,8 @@ mod tests {
               },
               "is_interrupted": false,
               "problems": [],
-              "directory": "/tmp/demo",
-  "#]]
-        .assert_eq(json.split("\"drill\"").next().unwrap());
+              "directory": "/tmp/demo","#]]
+        .assert_eq(json.split("\"drill\"").next().unwrap().trim_end());
     }
 
     #[test]
