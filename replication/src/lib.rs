@@ -5,6 +5,7 @@
 //! * [`block`]: extents, and what the cores ask of a payload.
 //! * [`cache`]: what is dirty in RAM, which version of it, what to write to the disk next, and how much may wait.
 //! * [`message`]: what the heads tell each other about one logical unit; [`wire`]: the same as bytes.
+//! * [`link`]: the connection between the heads: who is there, who still lives, and one link per unit over it.
 //! * [`head`]: the failover state machine of one logical unit on one head: roles, claims, lease, join, handover.
 //!
 //! Everything here is pure: `(now, event) -> actions`. Sockets, disks, clocks and random numbers belong to the daemon.

@@ -59,6 +59,8 @@ pub struct PeerState {
     pub epoch: Epoch,
     /// Blocks that its disk writes still owe.
     pub dirty_blocks: u64,
+    /// Sessions of initiators with it.
+    pub sessions: u32,
 }
 
 /// One message about one logical unit.

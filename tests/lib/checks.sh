@@ -75,6 +75,7 @@ free_ports() {
 
 cleanup() {
     local pid
+    exec 2>/dev/null # the shell would tell about each that was killed
     for pid in "${started[@]}"; do end "$pid" KILL; done
     wait 2>/dev/null
     if [ -n "${KEEP:-}" ]; then note "kept: $work"; else rm -rf "$work"; fi

@@ -5,7 +5,7 @@ bin=${TWINHEAD_BIN:-${CARGO_TARGET_DIR:-$root/target}/release}
 iqn=iqn.2026-11.com.example:tests
 config=$work/pair.toml
 image=$work/disk.img
-declare -A pid_of=() portal_of=() link_of=() netns_of=()
+declare -A pid_of=() portal_of=() more_portals_of=() link_of=() netns_of=()
 
 need_binaries() {
     local name
@@ -16,13 +16,16 @@ need_binaries() {
     done
 }
 
-# loopback_addresses: for heads in the network namespace of the script.
+# loopback_addresses: for heads in the network namespace of the script. Head a gets a second portal.
 loopback_addresses() {
     local ports
-    read -ra ports <<<"$(free_ports 4)"
+    read -ra ports <<<"$(free_ports 5)"
     portal_of=([a]=127.0.0.1:${ports[0]} [b]=127.0.0.1:${ports[1]})
+    more_portals_of=([a]=127.0.0.1:${ports[4]})
     link_of=([a]=127.0.0.1:${ports[2]} [b]=127.0.0.1:${ports[3]})
 }
+
+portals() { printf '"%s", ' "${portal_of[$1]}" ${more_portals_of[$1]:-} | sed 's/, $//'; }
 
 # write_config [LUN TABLES]: the configuration of a pair with LUN 0 on $image, and more if given.
 write_config() {
@@ -33,12 +36,12 @@ write_config() {
 iqn = "$iqn"
 
 [heads.a]
-portals = ["${portal_of[a]}"]
+portals = [$(portals a)]
 link = "${link_of[a]}"
 control = "$work/a.sock"
 
 [heads.b]
-portals = ["${portal_of[b]}"]
+portals = [$(portals b)]
 link = "${link_of[b]}"
 control = "$work/b.sock"
 
@@ -57,6 +60,7 @@ CONFIG
 targetctl() { "$bin/targetctl" --config "$config" "$@"; }
 ask() { local head=$1; shift; targetctl --head "$head" "$@"; }
 url() { echo "iscsi://${portal_of[$1]}/$iqn/${2:-0}"; }
+second_url() { echo "iscsi://${more_portals_of[$1]}/$iqn/${2:-0}"; }
 other() { if [ "$1" = a ]; then echo b; else echo a; fi; }
 
 # start_head HEAD: in its network namespace if it has one; its log is appended to $work/HEAD.log.
@@ -77,8 +81,7 @@ stop_head() {
 
 # kill_head HEAD: SIGKILL; the shell's notice about it is not wanted.
 kill_head() {
-    kill -KILL "${pid_of[$1]}" 2>/dev/null
-    wait "${pid_of[$1]}" 2>/dev/null
+    kill -KILL "${pid_of[$1]}" && ! wait "${pid_of[$1]}" 2>/dev/null
 }
 
 # supervise HEAD: start it again if it has ended; the fence of a plain file ends a head that does not let go.
@@ -96,7 +99,7 @@ answers() { ask "$1" status --json; }
 # own HEAD: mirrored, with HEAD as the owner.
 own() {
     eventually 20 both_mirrored || return 1
-    is_owner "$1" || ask "$1" handover all --to "$1" || return 1
+    is_owner "$1" || ask "$1" handover all --to "$1" >/dev/null || return 1
     eventually 10 is_owner "$1" && eventually 10 both_mirrored
 }
 

@@ -26,6 +26,17 @@ fn two_failures_at_once_are_reported_and_never_served() {
     }
 }
 
+/// `FROM=n COUNT=n cargo test many -- --ignored`
+#[test]
+#[ignore = "as long as one likes"]
+fn many() {
+    let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
+    for seed in number("FROM")..number("FROM") + number("COUNT") {
+        run(seed, Plan { chaos_ms: 20_000, double_faults: false });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: true });
+    }
+}
+
 /// `SEED=n DOUBLE=1 cargo test replay -- --nocapture --ignored`
 #[test]
 #[ignore = "prints one seed for a person to read"]

@@ -1,6 +1,8 @@
 //! What a machine can see in the tree: files that grew too long, leftovers, pages that name what is not there, and
 //! arrows between the parts that ARCHITECTURE.md does not have.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,10 @@ const ARCHITECTURE_LINES_MAX: usize = 200;
 const ARROWS: &[(&str, &[&str])] = &[
     ("alua/src", &["tokio", "std::net", "std::fs", "std::thread", "Instant"]),
     ("replication/src", &["tokio", "std::net", "std::fs", "std::thread", "Instant"]),
-    ("iscsi-target/src/pdu", &["tokio", "std::net", "crate::session", "crate::scsi", "crate::daemon", "crate::initiator"]),
+    (
+        "iscsi-target/src/pdu",
+        &["tokio", "std::net", "crate::session", "crate::scsi", "crate::daemon", "crate::initiator"],
+    ),
     ("iscsi-target/src/session", &["tokio", "std::net", "Instant", "crate::daemon", "crate::initiator"]),
     ("iscsi-target/src/scsi", &["tokio", "std::net", "Instant", "crate::pdu", "crate::session", "crate::daemon"]),
 ];
@@ -123,7 +128,8 @@ fn documents_name_what_is_there() {
     let mut missing = Vec::new();
     for (path, text) in texts().iter().filter(|(path, _)| extension(path) == "md") {
         let linked = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        let linked = linked.filter(|target| !target.contains("://")).map(|target| target.split('#').next().unwrap_or(""));
+        let linked =
+            linked.filter(|target| !target.contains("://")).map(|target| target.split('#').next().unwrap_or(""));
         // In backticks: what looks like a path into one of the folders of this tree.
         let quoted = text.split('`').skip(1).step_by(2).filter(|quoted| is_path_of_the_tree(quoted));
         for target in linked.chain(quoted).filter(|target| !target.is_empty()) {
@@ -136,7 +142,8 @@ fn documents_name_what_is_there() {
 }
 
 fn is_path_of_the_tree(quoted: &str) -> bool {
-    let folders = ["alua/", "replication/", "sas-backend/", "iscsi-target/", "tests/", "examples/", "packaging/", ".ci/"];
+    let folders =
+        ["alua/", "replication/", "sas-backend/", "iscsi-target/", "tests/", "examples/", "packaging/", ".ci/"];
     folders.iter().any(|folder| quoted.starts_with(folder)) && !quoted.contains(' ')
 }
 

@@ -341,6 +341,7 @@ impl ConnectionHandle {
             for lun in self.registry.luns() {
                 lun.add_nexus(self.nexus, details.initiator.clone(), self.relative_port);
             }
+            self.registry.count_sessions();
         }
         self.core.borrow_mut().handle_login_granted(self.registry.next_tsih());
         self.wake.notify_one();

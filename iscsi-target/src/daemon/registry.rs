@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use replication::head::Event;
+
 use super::batch::Batch;
 use super::connection::ConnectionHandle;
 use super::lun::{Lun, Victims};
@@ -90,6 +92,7 @@ impl Registry {
             drop(lun.end_tasks(Victims::Nexus(nexus)));
             lun.remove_nexus(nexus);
         }
+        self.count_sessions();
     }
 
     /// The connections that the same initiator port has left behind.
@@ -99,8 +102,18 @@ impl Registry {
     }
 
     /// Sessions that are logged in to use units.
-    pub(crate) fn sessions(&self) -> usize {
-        self.connections.borrow().values().filter(|connection| connection.has_session()).count()
+    pub(crate) fn sessions(&self) -> u32 {
+        let connections = self.connections.borrow();
+        let sessions = connections.values().filter(|connection| connection.has_session()).count();
+        u32::try_from(sessions).unwrap_or(u32::MAX)
+    }
+
+    /// A session has come or gone.
+    pub(crate) fn count_sessions(&self) {
+        let sessions = self.sessions();
+        for lun in self.luns() {
+            lun.post(Event::Sessions(sessions));
+        }
     }
 
     /// Close every connection so that its initiator notices at once.

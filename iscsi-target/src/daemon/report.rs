@@ -13,23 +13,27 @@ use super::status::{HeadStatus, LinkStatus, LunStatus, Mode, Status, VERSION};
 /// What this head knows.
 pub(crate) fn status(pair: &Pair) -> Status {
     let link = pair.link.state();
-    let sessions = u32::try_from(pair.registry.sessions()).unwrap_or(u32::MAX);
     let me = pair.name();
+    let luns = pair.registry.luns();
+    let theirs = luns.iter().find_map(|lun| lun.status().peer_sessions);
+    let sessions: BTreeMap<HeadName, u32> = [(me, Some(pair.registry.sessions())), (me.other(), theirs)]
+        .into_iter()
+        .filter_map(|(head, of)| Some((head, of?)))
+        .collect();
     let heads = pair.config.heads.iter().map(|(name, head)| HeadStatus {
         name: *name,
         up: *name == me || link.peer.is_some(),
         incarnation: if *name == me { Some(pair.incarnation) } else { link.peer }
             .map(|of| format!("{:016x}", of.get())),
         portals: head.portals.iter().map(|portal| portal.advertise.clone()).collect(),
-        sessions: if *name == me { sessions } else { 0 },
+        sessions: sessions.get(name).copied().unwrap_or(0),
     });
-    let by_head = BTreeMap::from([(me, sessions)]);
     Status {
         version: VERSION,
         target: pair.config.iqn.clone(),
         head: me,
         heads: heads.collect(),
-        luns: pair.registry.luns().iter().map(|lun| lun_status(pair, lun, &by_head)).collect(),
+        luns: luns.iter().map(|lun| lun_status(pair, lun, &sessions)).collect(),
         link: pair.config.link.as_ref().map(|addresses| LinkStatus {
             up: link.peer.is_some(),
             peer: addresses.address_of(me.other()).to_string(),

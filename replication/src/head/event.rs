@@ -23,6 +23,8 @@ pub struct Config {
     pub takeover_ms: u64,
     /// How long a drain may take; bounds what may be dirty.
     pub max_drain_ms: u64,
+    /// Blocks of the unit.
+    pub blocks: u64,
     /// Blocks that may be dirty however slow the disk is.
     pub least_dirty_blocks: u64,
     /// The most blocks that may be dirty, however fast the disk is.
@@ -159,6 +161,8 @@ pub enum Event<D> {
         /// What.
         order: Order,
     },
+    /// So many sessions of initiators use this head now: something to show, nothing depends on it.
+    Sessions(u32),
     /// The process is to end: hand over, or drain.
     Shutdown,
 }
@@ -286,6 +290,8 @@ pub struct Status {
     pub mirror_blocks: u64,
     /// Whether the other head is connected.
     pub link_up: bool,
+    /// Sessions of initiators with the other head, while it is connected.
+    pub peer_sessions: Option<u32>,
     /// Why it is so.
     pub reason: String,
 }

@@ -45,6 +45,8 @@ use takeover::Takeover;
 
 /// A failed step with the disk is tried again after this long.
 const RETRY_MS: u64 = 250;
+/// Figures that only people look at are sent again no sooner than this.
+const FIGURES_MS: u64 = 1_000;
 /// An order that could not be carried out by then is answered with the reason.
 const ORDER_MS: u64 = 8_000;
 
@@ -73,6 +75,8 @@ struct Core<D> {
     in_flight: u64,
     access: Option<Access>,
     sent_state: Option<PeerState>,
+    sent_at: Millis,
+    sessions: u32,
     /// Why the role is what it is, for the status display.
     reason: String,
     actions: VecDeque<Action<D>>,
@@ -139,6 +143,8 @@ impl<D: Data> Head<D> {
             in_flight: 0,
             access: None,
             sent_state: None,
+            sent_at: Millis(0),
+            sessions: 0,
             reason: "starting".to_owned(),
             actions: VecDeque::new(),
         };
@@ -165,6 +171,10 @@ impl<D: Data> Head<D> {
             }
             Event::Message(message) => self.on_message(message),
             Event::Order { id, order } => self.on_order(id, order),
+            Event::Sessions(sessions) => {
+                self.core.sessions = sessions;
+                None
+            }
             Event::Shutdown => {
                 self.core.stopping = true;
                 None
@@ -209,6 +219,7 @@ impl<D: Data> Head<D> {
                 _ => core.memory.map.blocks(),
             },
             link_up: core.peer.is_some(),
+            peer_sessions: core.peer.and_then(|peer| peer.state).map(|state| state.sessions),
             reason: core.reason.clone(),
         }
     }
@@ -426,10 +437,13 @@ impl<D: Data> Head<D> {
             role,
             epoch: core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch),
             dirty_blocks: if matches!(role, PeerRole::Owner(_)) { core.memory.map.blocks() } else { 0 },
+            sessions: core.sessions,
         };
-        let news = core.sent_state.is_none_or(|sent| (sent.role, sent.epoch) != (state.role, state.epoch));
-        if core.peer.is_some() && news {
+        let due = core.now.since(core.sent_at) >= FIGURES_MS;
+        let is_news = |sent: PeerState| (sent.role, sent.epoch) != (state.role, state.epoch) || (due && sent != state);
+        if core.peer.is_some() && core.sent_state.is_none_or(is_news) {
             core.sent_state = Some(state);
+            core.sent_at = core.now;
             core.actions.push_back(Action::Send(Message::State(state)));
         }
     }
@@ -506,3 +520,6 @@ impl<D: Data> Core<D> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

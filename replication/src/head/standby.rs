@@ -20,7 +20,7 @@ const STARTING_MS: u64 = 2_000;
 pub(super) struct Standby {
     /// Whether the superblock was read since this role began or the link last changed.
     fresh: bool,
-    reading: bool,
+    reading: Reading,
     read_after: Millis,
     watch: Watch,
     /// The invitation that waits for the registration.
@@ -29,6 +29,15 @@ pub(super) struct Standby {
     handover_until: Millis,
     /// When the link came up or this role began.
     met: Millis,
+}
+
+/// Whether the superblock is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Reading {
+    No,
+    Yes,
+    /// Yes, but something has happened since that it may not show.
+    Outdated,
 }
 
 /// What the disk shows of the other head's heartbeat.
@@ -53,7 +62,7 @@ impl Standby {
         let handing_over = matches!(core.memory.label, Label::Either(..)) && core.peer.is_some();
         Self {
             fresh: open_link && core.recorded.is_some(),
-            reading: false,
+            reading: Reading::No,
             read_after: core.now.after(RETRY_MS),
             watch: Watch::new(core.now),
             accepting: None,
@@ -65,14 +74,14 @@ impl Standby {
 
     pub(super) fn on_link_up<D: Data>(&mut self, core: &mut Core<D>) {
         core.actions.push_back(Action::WatchPeer(false));
-        self.fresh = false;
+        self.doubt();
         self.met = core.now;
     }
 
     pub(super) fn on_link_down<D: Data>(&mut self, core: &mut Core<D>) {
         core.actions.push_back(Action::WatchPeer(core.config.paired));
         self.watch = Watch::new(core.now);
-        self.fresh = false;
+        self.doubt();
         self.accepting = None;
         self.confirm = None;
         self.handover_until = core.now;
@@ -81,9 +90,10 @@ impl Standby {
     pub(super) fn handle<D: Data>(&mut self, core: &mut Core<D>, event: Event<D>) -> Option<Next<D>> {
         match event {
             Event::SuperblockRead(result) => {
-                self.reading = false;
+                let reading = std::mem::replace(&mut self.reading, Reading::No);
                 self.read_after = core.now.after(RETRY_MS);
                 match result {
+                    Ok(_) if reading == Reading::Outdated => {}
                     Ok(found) => {
                         core.memory.settle(&found);
                         core.recorded = Some(found);
@@ -116,6 +126,13 @@ impl Standby {
                 self.accepting = Some(tag);
                 core.actions.push_back(Action::Register { epoch: tag.epoch });
             }
+            Message::Write { extent, .. } if extent.end() > core.config.blocks => {
+                core.announce(format!("head {} writes beyond the end of the unit: {extent:?}", core.config.me.other()));
+                core.actions.push_back(Action::CloseLink);
+                core.actions.push_back(Action::OpenLink);
+                core.peer = None;
+                self.on_link_down(core);
+            }
             Message::Write { tag, position, version, extent, data } if core.memory.label == Label::Mirror(tag) => {
                 core.memory.map.insert(extent, version, data, true);
                 // Nothing is destaged from here: its age does not matter, only that it is remembered in one place.
@@ -126,7 +143,7 @@ impl Standby {
                 core.memory.map.remove_up_to(extent, version);
             }
             Message::Joined(tag) if core.memory.label == Label::Mirror(tag) => {
-                self.fresh = false;
+                self.doubt();
                 let owner = core.config.me.other();
                 core.announce(format!("mirror of head {owner} from epoch {} on", tag.epoch.0));
             }
@@ -140,7 +157,7 @@ impl Standby {
                     core.memory.label = Label::Mirror(tag);
                     self.handover_until = core.now;
                     // The superblock names this head's RAM now: what was read before is no reason to stop.
-                    self.fresh = false;
+                    self.doubt();
                     core.announce(format!("handed over to head {}; now its mirror", core.config.me.other()));
                 }
             }
@@ -168,8 +185,8 @@ impl Standby {
             }
             self.leave_the_owner(core);
         }
-        if !self.reading && !core.peer_owner() && (!self.fresh || core.now >= self.read_after) {
-            self.reading = true;
+        if self.reading == Reading::No && !core.peer_owner() && (!self.fresh || core.now >= self.read_after) {
+            self.reading = Reading::Yes;
             core.actions.push_back(Action::ReadSuperblock);
         }
         self.ask_for_ownership(core);
@@ -199,9 +216,17 @@ impl Standby {
         self.fresh && core.claim().is_none()
     }
 
+    /// What was read of the superblock, or is just being read, may not be what it says now.
+    fn doubt(&mut self) {
+        self.fresh = false;
+        if self.reading == Reading::Yes {
+            self.reading = Reading::Outdated;
+        }
+    }
+
     /// A process that ends takes its RAM with it: not while the superblock still counts on that.
     fn may_stop<D: Data>(&self, core: &Core<D>) -> bool {
-        self.fresh && !self.reading && !matches!(core.claim(), Some(Claim::Mirror | Claim::Owned))
+        self.fresh && self.reading == Reading::No && !matches!(core.claim(), Some(Claim::Mirror | Claim::Owned))
     }
 
     /// About to end: without the link the owner goes solo, and this head may stop when the superblock says so.
@@ -217,7 +242,11 @@ impl Standby {
     /// to this one.
     fn consider<D: Data>(&mut self, core: &mut Core<D>) -> Option<Next<D>> {
         let claim = core.claim();
-        if !self.fresh || self.reading || core.now < self.handover_until || (core.stopping && self.may_stop(core)) {
+        if !self.fresh
+            || self.reading != Reading::No
+            || core.now < self.handover_until
+            || (core.stopping && self.may_stop(core))
+        {
             return None;
         }
         let me = core.config.me;

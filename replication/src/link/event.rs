@@ -30,7 +30,7 @@ pub struct Config<'a> {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
-    /// The peer has proved who it is: [`Link::adopt`] the units.
+    /// The peer has proved who it is: [`super::Link::adopt`] the units.
     Ready {
         /// Which head it is: the other one.
         peer: HeadId,

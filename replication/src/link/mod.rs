@@ -1,14 +1,17 @@
 //! The connection between the heads, for all units at once.
 //!
 //! Head b dials, head a listens; the protocol itself is the same in both directions. A [`Link`] is one TCP connection:
-//! it begins with a handshake ([`handshake`]) and ends for good. What outlives it is [`Units`]: which units' links are
+//! it begins with a handshake (`handshake`) and ends for good. What outlives it is [`Units`]: which units' links are
 //! open, each with generations that make sure that a message reaches the life of the unit it was meant for, or nobody
-//! ([`units`]). Closing one unit's link does not disturb the others.
+//! (`units`). Closing one unit's link does not disturb the others.
 //!
-//! The shell's loop: read into [`Link::recv_slices`], [`Link::received`]; then [`Link::poll_event`] until there is
-//! nothing more (frames are looked at only there, so one that is still waiting has not happened yet); then
-//! [`Link::poll_transmit`], one frame at a time and the next one only when the socket has taken the last, or a lease
-//! waits behind it; and [`Link::handle_timeout`] at [`Link::poll_timeout`], after what the socket has was read.
+//! The shell's loop:
+//!
+//! 1. Read into [`Link::recv_slices`], and say so with [`Link::received`].
+//! 2. [`Link::poll_event`] until there is nothing more. Deal with each event before asking for the next: frames are
+//!    looked at only there, and a unit that answers a [`LinkEvent::UnitDown`] must not find its link up again already.
+//! 3. [`Link::poll_transmit`], the next frame only when the socket has taken the last: a lease would wait behind it.
+//! 4. [`Link::handle_timeout`] at [`Link::poll_timeout`], but after reading what the socket has.
 //!
 //! After [`LinkEvent::Ready`] the link stands still until it is given the [`Units`] by [`Link::adopt`]: a new
 //! connection takes them from the one that it replaces only now, when it has proved who it is. (End the old one with

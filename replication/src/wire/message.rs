@@ -2,7 +2,7 @@
 //!
 //! | kind | message | body |
 //! | --- | --- | --- |
-//! | 16 | State | role (1), detail (1), 6 zero, epoch (8), dirty blocks (8) |
+//! | 16 | State | role (1), detail (1), 2 zero, sessions (4), epoch (8), dirty blocks (8) |
 //! | 17 | Invite | tag |
 //! | 18 | Accepted | tag |
 //! | 19 | Write | tag, position (8), version (8), lba (8), blocks (8); the contents are the payload |
@@ -23,7 +23,7 @@
 
 use nom::bytes::complete::tag as bytes;
 use nom::combinator::{map, map_opt, verify};
-use nom::number::complete::{le_u8, le_u64};
+use nom::number::complete::{le_u8, le_u32, le_u64};
 use nom::sequence::{pair, terminated};
 use nom::{IResult, Parser};
 use sas_backend::Epoch;
@@ -76,8 +76,10 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
         put(numbers);
     };
     match message {
-        Message::State(PeerState { role, epoch, dirty_blocks }) => {
-            put(&[u64::from_le_bytes(role_bytes(*role)), epoch.0, *dirty_blocks]);
+        Message::State(PeerState { role, epoch, dirty_blocks, sessions }) => {
+            let [role, detail] = role_bytes(*role);
+            let [a, b, c, d] = sessions.to_le_bytes();
+            put(&[u64::from_le_bytes([role, detail, 0, 0, a, b, c, d]), epoch.0, *dirty_blocks]);
             Kind::State
         }
         Message::Invite(tag) => {
@@ -149,14 +151,14 @@ pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Messa
     }
 }
 
-fn role_bytes(role: PeerRole) -> [u8; 8] {
+fn role_bytes(role: PeerRole) -> [u8; 2] {
     let (role, detail) = match role {
         PeerRole::Starting => (0, 0),
         PeerRole::Standby { claim } => (1, index_of(&CLAIMS, &claim)),
         PeerRole::Changing => (2, 0),
         PeerRole::Owner(mode) => (3, index_of(&MODES, &mode)),
     };
-    [role, detail, 0, 0, 0, 0, 0, 0]
+    [role, detail]
 }
 
 fn index_of<T: PartialEq>(table: &[T], value: &T) -> u8 {
@@ -172,13 +174,13 @@ fn role(input: &[u8]) -> IResult<&[u8], PeerRole> {
         (3, mode) => MODES.get(mode).copied().map(PeerRole::Owner),
         _ => None,
     };
-    terminated(map_opt(pair(le_u8, le_u8), of), bytes(&[0; 6][..])).parse_complete(input)
+    terminated(map_opt(pair(le_u8, le_u8), of), bytes(&[0; 2][..])).parse_complete(input)
 }
 
 fn state(input: &[u8]) -> IResult<&[u8], PeerState> {
-    let (rest, role) = role(input)?;
+    let (rest, (role, sessions)) = pair(role, le_u32).parse_complete(input)?;
     let (rest, (epoch, dirty_blocks)) = pair(count, count).parse_complete(rest)?;
-    Ok((rest, PeerState { role, epoch: Epoch(epoch), dirty_blocks }))
+    Ok((rest, PeerState { role, epoch: Epoch(epoch), dirty_blocks, sessions }))
 }
 
 fn count(input: &[u8]) -> IResult<&[u8], u64> {

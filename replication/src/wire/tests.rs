@@ -29,7 +29,7 @@ fn of_unit(message: Message<Payload>) -> Frame {
 }
 
 fn state(role: PeerRole) -> Frame {
-    of_unit(Message::State(PeerState { role, epoch: Epoch(5), dirty_blocks: 6 }))
+    of_unit(Message::State(PeerState { role, epoch: Epoch(5), dirty_blocks: 6, sessions: 0 }))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -101,6 +101,16 @@ fn golden_messages() -> Vec<(Frame, &'static str, &'static str)> {
             state(PeerRole::Starting),
             "5457484c010010000700000018000000887766554433221100000000d83596030000000032ca2996",
             "000000000000000005000000000000000600000000000000",
+        ),
+        (
+            of_unit(Message::State(PeerState {
+                role: PeerRole::Standby { claim: Some(true) },
+                epoch: Epoch(5),
+                dirty_blocks: 6,
+                sessions: 0x0102_0304,
+            })),
+            "5457484c01001000070000001800000088776655443322110000000003b2e60000000000b26e654e",
+            "010200000403020105000000000000000600000000000000",
         ),
         (
             state(PeerRole::Standby { claim: None }),

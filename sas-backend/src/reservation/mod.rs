@@ -61,6 +61,12 @@ pub trait Reservations: Send {
     /// registration is gone, but the proof is missing: call it again.
     fn preempt_and_abort(&mut self, victim: Key) -> Result<(), ReservationError>;
 
+    /// Whether it is certain that the process of the head that was preempted last runs no more, so that it cannot
+    /// answer anybody from its memory either.
+    fn victim_has_ended(&mut self) -> bool {
+        false
+    }
+
     /// The key that holds the reservation.
     ///
     /// # Errors

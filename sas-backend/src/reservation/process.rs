@@ -27,6 +27,12 @@ impl Process {
         start_time(self.pid) == Some(self.started)
     }
 
+    /// Whether it runs no code any more: gone, or waiting for its parent to take note of its end.
+    pub(crate) fn has_ended(self) -> bool {
+        let Some((state, started)) = status(self.pid) else { return true };
+        started != self.started || matches!(state, 'Z' | 'X')
+    }
+
     /// SIGKILL, unless it is this process, or gone.
     pub(crate) fn end(self) {
         if self.exists() {
@@ -47,15 +53,22 @@ pub(crate) fn end(pid: i32) {
     }
 }
 
-/// Field 22 of /proc/PID/stat; the name before it may contain anything, a parenthesis closes it.
 fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse_start_time(&stat)
+    status(pid).map(|(_, started)| started)
 }
 
-fn parse_start_time(stat: &str) -> Option<u64> {
+fn status(pid: u32) -> Option<(char, u64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_status(&stat)
+}
+
+/// Fields 3 and 22 of /proc/PID/stat: the state, and the time of the start. The name before them may contain anything, a
+/// parenthesis closes it.
+fn parse_status(stat: &str) -> Option<(char, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 /// How long something has lasted.
@@ -93,7 +106,8 @@ mod tests {
         assert!(!Process { started: this.started + 1, ..this }.exists());
         this.end();
         let stat = "77 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 99";
-        assert_eq!(parse_start_time(stat), Some(4242));
-        assert_eq!(parse_start_time(""), None);
+        assert_eq!(parse_status(stat), Some(('S', 4242)));
+        assert_eq!(parse_status(""), None);
+        assert!(!this.has_ended() && Process { started: this.started + 1, ..this }.has_ended());
     }
 }

@@ -1,5 +1,6 @@
 //! Clients: each writes its own blocks and reads everybody's, tries the other head when one does not serve, and repeats
-//! a write until it is acknowledged.
+//! a write until it is acknowledged. A client that waits too long gives up on the head, as a client does whose path is
+//! silent; when both heads say that they serve, it takes either.
 
 use replication::Extent;
 use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
@@ -39,6 +40,11 @@ impl World {
             return Ok(());
         }
         if self.clients[number].want.is_none() {
+            if self.quiet_until > self.now {
+                let wait = self.quiet_until - self.now;
+                self.at(wait, Entry::Client { of });
+                return Ok(());
+            }
             let want = self.next_want(of);
             self.clients[number].want = Some(want);
         }
@@ -47,6 +53,9 @@ impl World {
         if let Want::Read { extent, floors } = &mut want {
             *floors = (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect();
             self.clients[number].want = Some(want.clone());
+        }
+        if self.chance(20) {
+            self.clients[number].head = self.clients[number].head.other();
         }
         let head = self.clients[number].head;
         if self.slots[slot_of(head)].head.is_none() || self.slots[slot_of(head)].access != Access::Serving {
@@ -70,7 +79,20 @@ impl World {
         let delay = self.between(0, 2);
         let event = Box::new(Event::Request(Request { op, operation }));
         self.at(delay, Entry::Deliver { to: head, life, event });
+        let patience = self.between(300, 1_500);
+        self.at(patience, Entry::Patience { of, op });
         Ok(())
+    }
+
+    /// A client has waited long enough: it gives up on the request and goes elsewhere.
+    pub(super) fn on_patience(&mut self, of: u64, op: OpId) -> Result<(), String> {
+        let client = &mut self.clients[super::index(of)];
+        let Some((asked, head)) = client.asked.filter(|(asked, _)| *asked == op) else { return Ok(()) };
+        client.asked = None;
+        client.head = head.other();
+        self.at(5, Entry::Client { of });
+        let life = self.slots[slot_of(head)].incarnation;
+        self.deliver(head, life, Event::Cancel(asked))
     }
 
     fn next_want(&mut self, of: u64) -> Want {

@@ -169,7 +169,8 @@ impl World {
         if !paused {
             let started = self.now;
             if beating {
-                let delay = self.between(0, 15);
+                // Now and then the disk is slow, and a fenced owner learns of it late.
+                let delay = if self.chance(10) { self.between(50, 400) } else { self.between(0, 15) };
                 self.at(delay, Entry::BeatEffect { of, life, started });
             }
             if watching {

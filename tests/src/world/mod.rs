@@ -10,6 +10,8 @@
 
 mod client;
 mod disk;
+mod faults;
+mod link;
 mod oracle;
 
 use std::cmp::Reverse;
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use replication::head::{Access, Action, Config, Event, Head, Order, OrderId};
+use replication::head::{Access, Action, Config, Event, Head, OpId};
 use replication::message::Message;
 use replication::{Data, Millis};
 use sas_backend::{HeadId, Incarnation};
@@ -100,6 +102,7 @@ enum Entry {
     WatchEffect { of: HeadId, life: Incarnation, started: u64 },
     Tick { of: HeadId, life: Incarnation },
     Client { of: u64 },
+    Patience { of: u64, op: OpId },
     Connect,
     Fault,
     Restart { of: HeadId },
@@ -123,6 +126,8 @@ pub struct World {
     oracle: Oracle,
     plan: Plan,
     orders: u64,
+    /// Until then no client wants anything new: the disk gets everything, and the superblock says so.
+    quiet_until: u64,
     owners: BTreeSet<u64>,
     report: Report,
     log: Option<Vec<String>>,
@@ -167,6 +172,7 @@ impl World {
             oracle: Oracle::default(),
             plan,
             orders: 0,
+            quiet_until: 0,
             owners: BTreeSet::new(),
             report: Report::default(),
             log: logging.then(Vec::new),
@@ -268,6 +274,7 @@ impl World {
                 Ok(())
             }
             Entry::Client { of } => self.on_client(of),
+            Entry::Patience { of, op } => self.on_patience(of, op),
             Entry::Connect => {
                 self.connect();
                 Ok(())
@@ -404,6 +411,7 @@ impl World {
             lease_ms: LEASE_MS,
             takeover_ms: TAKEOVER_MS,
             max_drain_ms: 1000,
+            blocks: BLOCKS,
             least_dirty_blocks: 16,
             max_dirty_blocks: 1 << 20,
             max_run_blocks: 16,
@@ -435,171 +443,5 @@ impl World {
         let delay = self.between(50, 3_000);
         self.slots[slot_of(of)].restart_at = Some(self.now + delay);
         self.at(delay, Entry::Restart { of });
-    }
-
-    fn fault(&mut self) -> Result<(), String> {
-        let of = if self.chance(50) { HeadId::A } else { HeadId::B };
-        match self.rng.random_range(0..10) {
-            0..=2 if self.may_die() => self.kill(of),
-            3 | 4 => {
-                self.cable = false;
-                self.note(|| "the cable is cut".to_owned());
-                self.disconnect(250);
-                if self.chance(70) {
-                    let delay = self.between(5, 2_000);
-                    self.at(delay, Entry::Connect);
-                }
-            }
-            5 => {
-                self.note(|| "the cable is mended".to_owned());
-                self.at(1, Entry::Connect);
-            }
-            6 | 7 if self.may_die() && self.slots[slot_of(of)].head.is_some() => {
-                let pause = self.between(10, 2_500);
-                self.note(|| format!("{of} is stopped for {pause} ms"));
-                self.slots[slot_of(of)].paused_until = self.now + pause;
-                let life = self.slots[slot_of(of)].incarnation;
-                self.at(pause, Entry::Wake { of, life });
-            }
-            8 => {
-                self.orders += 1;
-                let order = Event::Order { id: OrderId(self.orders), order: Order::Own(of) };
-                let to = if self.chance(50) { HeadId::A } else { HeadId::B };
-                let life = self.slots[slot_of(to)].incarnation;
-                return self.deliver(to, life, order);
-            }
-            9 if self.may_die() => {
-                let life = self.slots[slot_of(of)].incarnation;
-                return self.deliver(of, life, Event::Shutdown);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Whether losing a head now is the only failure: both live and are connected, and what is acknowledged is in both
-    /// RAMs or on the disk.
-    fn may_die(&self) -> bool {
-        if self.plan.double_faults {
-            return true;
-        }
-        let both = self
-            .slots
-            .iter()
-            .all(|slot| slot.head.is_some() && slot.paused_until <= self.now && slot.link_seen.is_some());
-        let complete = self.disk.ownership.mirror.is_some() || !self.disk.ownership.draining;
-        let in_life = |incarnation: Incarnation| self.slots.iter().any(|slot| slot.incarnation == incarnation);
-        let copies_live = [self.disk.ownership.mirror, self.disk.ownership.owner_incarnation]
-            .into_iter()
-            .all(|copy| copy.is_none_or(in_life));
-        both && complete && copies_live && self.cable
-    }
-
-    fn heal(&mut self) {
-        self.note(|| "healing".to_owned());
-        for slot in &mut self.slots {
-            slot.paused_until = slot.paused_until.min(self.now);
-        }
-        self.cable = true;
-        for of in [HeadId::A, HeadId::B] {
-            if self.slots[slot_of(of)].head.is_none() {
-                self.start(of);
-            }
-            let life = self.slots[slot_of(of)].incarnation;
-            self.at(0, Entry::Wake { of, life });
-        }
-        self.at(1, Entry::Connect);
-    }
-
-    /// A loss that both heads report is accepted as an operator would; without double faults there must be none.
-    fn accept_reported_loss(&mut self) -> Result<(), String> {
-        if !self.slots.iter().all(|slot| slot.access == Access::Unavailable) {
-            return Ok(());
-        }
-        if !self.plan.double_faults {
-            return Err(format!("a loss without two failures: {}", self.describe()));
-        }
-        self.report.losses += 1;
-        self.oracle.forget();
-        self.orders += 1;
-        let id = OrderId(self.orders);
-        let life = self.slots[0].incarnation;
-        self.deliver(HeadId::A, life, Event::Order { id, order: Order::AcceptLoss })
-    }
-
-    fn describe(&self) -> String {
-        let head = |of: HeadId| {
-            let slot = &self.slots[slot_of(of)];
-            let status = slot.head.as_ref().map(Head::status);
-            format!("{of}: {status:?} link {:?}", slot.link_seen)
-        };
-        format!("at {} ms; disk {:?}; {}; {}", self.now, self.disk.ownership, head(HeadId::A), head(HeadId::B))
-    }
-}
-
-/// The link.
-impl World {
-    fn connect(&mut self) {
-        self.cable = true;
-        let ready = self.slots.iter().all(|slot| slot.head.is_some() && slot.link_open && slot.link_seen.is_none());
-        if !ready {
-            if self.slots.iter().any(|slot| slot.link_open && slot.link_seen.is_none()) {
-                // The link tries again by itself.
-                let open = self.slots.iter().all(|slot| slot.link_open);
-                if open {
-                    self.at(50, Entry::Connect);
-                }
-            }
-            return;
-        }
-        self.connection += 1;
-        for to in [HeadId::A, HeadId::B] {
-            self.slots[slot_of(to)].link_seen = Some(self.connection);
-            self.last_delivery[slot_of(to)] = self.now;
-            let connection = self.connection;
-            self.at(0, Entry::Link { to, connection, up: true });
-        }
-    }
-
-    /// The connection is gone; each side notices within `most` ms.
-    fn disconnect(&mut self, most: u64) {
-        let connection = self.connection;
-        self.connection += 1;
-        for to in [HeadId::A, HeadId::B] {
-            let delay = self.between(0, most);
-            self.at(delay, Entry::Link { to, connection, up: false });
-        }
-    }
-
-    fn on_link(&mut self, to: HeadId, connection: u64, up: bool) -> Result<(), String> {
-        let life = self.slots[slot_of(to)].incarnation;
-        if up {
-            if connection != self.connection {
-                return Ok(());
-            }
-            let other = slot_of(to.other());
-            return self.deliver(to, life, Event::LinkUp { peer: self.slots[other].incarnation });
-        }
-        if self.slots[slot_of(to)].link_seen == Some(connection) {
-            self.slots[slot_of(to)].link_seen = None;
-            self.deliver(to, life, Event::LinkDown)?;
-        }
-        if self.cable {
-            let delay = self.between(1, 100);
-            self.at(delay, Entry::Connect);
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, from: HeadId, message: Message<Marks>) {
-        if !self.cable {
-            return;
-        }
-        let to = from.other();
-        let delay = self.between(0, 3);
-        let at = (self.now + delay).max(self.last_delivery[slot_of(to)]);
-        self.last_delivery[slot_of(to)] = at;
-        let connection = self.connection;
-        self.at(at - self.now, Entry::Message { to, connection, message: Box::new(message) });
     }
 }

@@ -16,8 +16,10 @@ impl Lun {
     /// Run `io` as a task of its own and answer it.
     pub(super) fn execute(&self, caller: Caller, io: BlockIo) {
         let Some(lun) = self.registry.lun(self.config.id) else { return };
+        self.begin_steps(&caller);
         tokio::task::spawn_local(async move {
             let result = lun.steps(&caller, &io.op).await;
+            lun.end_steps(&caller);
             caller.respond(block::finish(&io, result));
         });
     }
@@ -52,10 +54,8 @@ impl Lun {
     }
 
     async fn one(&self, caller: &Caller, operation: Operation<Blocks>) -> IoResult {
-        if caller.connection.is_closed() {
-            return Err(IoError::Aborted);
-        }
-        let outcome = self.step(caller, operation).await.unwrap_or(Outcome::NotServing);
+        let Some(step) = self.step(caller, operation) else { return Err(IoError::Aborted) };
+        let outcome = step.await.unwrap_or(Outcome::NotServing);
         io_result(outcome).unwrap_or(Err(IoError::NotOwner))
     }
 

@@ -60,7 +60,7 @@ pub(crate) struct Lun {
     running: Cell<bool>,
     /// Operations wait to be handed to the disk at the end of the batch.
     kick_wanted: Cell<bool>,
-    this: Weak<Lun>,
+    this: Weak<Self>,
     stopped: Cell<bool>,
     /// Told at each change of role or mode.
     changes: Rc<dyn Fn()>,

@@ -135,7 +135,7 @@ pub(crate) fn open(pair: &Pair, config: &LunConfig) -> Result<Rc<Lun>, OpenError
         heartbeat: heartbeat_orders,
         link: pair.link.clone(),
         registry: Rc::clone(&pair.registry),
-        head: RefCell::new(Head::new(head_config(pair, config, identity.block_bytes))),
+        head: RefCell::new(Head::new(head_config(pair, config, &identity))),
         unit: RefCell::new(LogicalUnit::new(unit_config(pair, config, &identity))),
         tasks: RefCell::new(Tasks::default()),
         orders: RefCell::new(Orders::default()),
@@ -164,9 +164,9 @@ fn check_identity(identity: &Identity, config: &LunConfig, disk_block_bytes: u32
     Ok(())
 }
 
-fn head_config(pair: &Pair, config: &LunConfig, block_bytes: u32) -> HeadConfig {
+fn head_config(pair: &Pair, config: &LunConfig, identity: &Identity) -> HeadConfig {
     let limits = pair.config.limits;
-    let blocks = |bytes: u64| bytes / u64::from(block_bytes);
+    let blocks = |bytes: u64| bytes / u64::from(identity.block_bytes);
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     HeadConfig {
         me: pair.me,
@@ -176,6 +176,7 @@ fn head_config(pair: &Pair, config: &LunConfig, block_bytes: u32) -> HeadConfig 
         lease_ms: ms(limits.lease),
         takeover_ms: ms(limits.takeover),
         max_drain_ms: ms(limits.max_drain),
+        blocks: blocks(identity.data_bytes),
         least_dirty_blocks: blocks(LEAST_DIRTY_BYTES),
         max_dirty_blocks: blocks(limits.mirror_bytes.unwrap_or(MOST_DIRTY_BYTES)),
         max_run_blocks: blocks(RUN_BYTES),

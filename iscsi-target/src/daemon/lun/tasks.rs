@@ -5,7 +5,7 @@
 //! executed any more: its initiator may have given up on it, gone on through the other head, and would find it executed
 //! on top of what came later. It gets a unit attention, and is sent again if it is still wanted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use replication::block::Blocks;
@@ -39,6 +39,10 @@ impl Caller {
         self.connection.respond(self.task, response);
     }
 
+    fn name(&self) -> (NexusId, TaskId) {
+        (self.connection.nexus(), self.task)
+    }
+
     fn is(&self, nexus: NexusId, task: Option<TaskId>) -> bool {
         self.connection.nexus() == nexus && task.is_none_or(|task| task == self.task)
     }
@@ -70,6 +74,13 @@ pub(super) struct Tasks {
     serving_since: u64,
     /// Task management functions that wait until these requests have ended.
     endings: Vec<Ending>,
+    /// Commands of several steps, and whether they may take another one.
+    stepping: BTreeMap<(NexusId, TaskId), Stepping>,
+}
+
+struct Stepping {
+    caller: Caller,
+    ended: bool,
 }
 
 struct Ending {
@@ -203,12 +214,31 @@ impl Lun {
         })
     }
 
-    /// One step of a command that takes several.
-    pub(super) fn step(&self, caller: &Caller, operation: Operation<Blocks>) -> oneshot::Receiver<Outcome<Blocks>> {
+    /// One step of a command that takes several; `None` if it was ended meanwhile.
+    pub(super) fn step(
+        &self,
+        caller: &Caller,
+        operation: Operation<Blocks>,
+    ) -> Option<oneshot::Receiver<Outcome<Blocks>>> {
+        let ended = self.tasks.borrow().stepping.get(&caller.name()).is_none_or(|stepping| stepping.ended);
+        if ended || caller.connection.is_closed() {
+            return None;
+        }
         let (done, receiver) = oneshot::channel();
         let key = self.tasks.borrow_mut().underway.insert(Underway::Step { caller: caller.clone(), done });
         self.post(Event::Request(Request { op: op_id(key), operation }));
-        receiver
+        Some(receiver)
+    }
+
+    /// A command of several steps begins.
+    pub(super) fn begin_steps(&self, caller: &Caller) {
+        let stepping = Stepping { caller: caller.clone(), ended: false };
+        self.tasks.borrow_mut().stepping.insert(caller.name(), stepping);
+    }
+
+    /// It is over.
+    pub(super) fn end_steps(&self, caller: &Caller) {
+        self.tasks.borrow_mut().stepping.remove(&caller.name());
     }
 
     pub(super) fn on_complete(&self, op: OpId, outcome: Outcome<Blocks>) {
@@ -233,6 +263,9 @@ impl Lun {
         let left: Vec<usize> = {
             let mut tasks = self.tasks.borrow_mut();
             tasks.held.retain(|waiting| !victims.take(&waiting.caller));
+            for stepping in tasks.stepping.values_mut().filter(|stepping| victims.take(&stepping.caller)) {
+                stepping.ended = true;
+            }
             tasks.underway.iter().filter(|(_, task)| victims.take(task.caller())).map(|(key, _)| key).collect()
         };
         if left.is_empty() {

@@ -127,6 +127,11 @@ impl Reservations for Emulated {
         self.member.wait_until_let_go(self.member.head.other(), removed)
     }
 
+    fn victim_has_ended(&mut self) -> bool {
+        let slot = self.member.sidecar.lock().map(|locked| locked.table.slot(self.member.head.other()));
+        matches!(slot, Ok(Slot::Preempted(registration)) if registration.process.has_ended())
+    }
+
     fn holder(&mut self) -> Result<Option<Key>, ReservationError> {
         Ok(self.member.sidecar.lock()?.table.holder())
     }

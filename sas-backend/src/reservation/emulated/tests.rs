@@ -254,6 +254,7 @@ fn a_stopped_writer_is_fenced_in_bounded_time_and_writes_no_more() {
     b.io.write_block(0, &mine, true).unwrap();
     kill(pid, Signal::SIGCONT).unwrap();
     assert_eq!(waitpid(pid, None), Ok(WaitStatus::Signaled(pid, Signal::SIGKILL, false)));
+    assert!(b.reservations.victim_has_ended(), "nothing of it can answer from its memory");
     let mut found = Block::zeroed();
     b.io.read_block(0, &mut found).unwrap();
     assert!(found[..] == mine[..], "no write of the fenced head has landed");
@@ -282,5 +283,6 @@ fn a_fenced_head_does_not_undo_it_by_changing_its_key() {
     b.reservations.register(key(B, 1)).unwrap();
     b.reservations.preempt_and_abort(key(A, 2)).unwrap();
     assert_eq!(a.reservations.change_key(key(A, 3)), Err(ReservationError::Fenced));
+    assert!(!b.reservations.victim_has_ended(), "it lives, and may still answer from its memory");
     assert_eq!(b.reservations.keys().unwrap(), vec![key(B, 1)]);
 }

@@ -1,0 +1,114 @@
+//! What goes wrong, and how it ends: heads that die or stand still, cables that are cut, operators.
+
+use replication::head::{Access, Event, Head, Order, OrderId};
+use sas_backend::{HeadId, Incarnation};
+
+use super::{Entry, World, slot_of};
+
+impl World {
+    pub(super) fn fault(&mut self) -> Result<(), String> {
+        let of = if self.chance(50) { HeadId::A } else { HeadId::B };
+        match self.between(0, 9) {
+            0..=2 if self.may_die() => self.kill(of),
+            3 | 4 => {
+                self.cable = false;
+                self.note(|| "the cable is cut".to_owned());
+                self.disconnect(250);
+                if self.chance(70) {
+                    let delay = self.between(5, 2_000);
+                    self.at(delay, Entry::Connect);
+                }
+            }
+            5 if self.chance(50) => {
+                self.quiet_until = self.now + self.between(500, 2_500);
+                self.note(|| "the clients rest".to_owned());
+            }
+            5 => {
+                self.note(|| "the cable is mended".to_owned());
+                self.at(1, Entry::Connect);
+            }
+            6 | 7 if self.may_die() && self.slots[slot_of(of)].head.is_some() => {
+                let pause = self.between(10, 2_500);
+                self.note(|| format!("{of} is stopped for {pause} ms"));
+                self.slots[slot_of(of)].paused_until = self.now + pause;
+                let life = self.slots[slot_of(of)].incarnation;
+                self.at(pause, Entry::Wake { of, life });
+            }
+            8 => {
+                self.orders += 1;
+                let order = Event::Order { id: OrderId(self.orders), order: Order::Own(of) };
+                let to = if self.chance(50) { HeadId::A } else { HeadId::B };
+                let life = self.slots[slot_of(to)].incarnation;
+                return self.deliver(to, life, order);
+            }
+            9 if self.may_die() => {
+                let life = self.slots[slot_of(of)].incarnation;
+                return self.deliver(of, life, Event::Shutdown);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether losing a head now is the only failure: both live and are connected, and what is acknowledged is in both
+    /// RAMs or on the disk.
+    fn may_die(&self) -> bool {
+        if self.plan.double_faults {
+            return true;
+        }
+        let both = self
+            .slots
+            .iter()
+            .all(|slot| slot.head.is_some() && slot.paused_until <= self.now && slot.link_seen.is_some());
+        let complete = self.disk.ownership.mirror.is_some() || !self.disk.ownership.draining;
+        let in_life = |incarnation: Incarnation| self.slots.iter().any(|slot| slot.incarnation == incarnation);
+        let copies_live = [self.disk.ownership.mirror, self.disk.ownership.owner_incarnation]
+            .into_iter()
+            .all(|copy| copy.is_none_or(in_life));
+        // A takeover is itself the answer to a failure: until the new owner serves, and has drained, the loss of it is a
+        // second one.
+        let served = self.slots.iter().any(|slot| slot.access == Access::Serving);
+        both && complete && copies_live && served && self.cable
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.note(|| "healing".to_owned());
+        for slot in &mut self.slots {
+            slot.paused_until = slot.paused_until.min(self.now);
+        }
+        self.cable = true;
+        for of in [HeadId::A, HeadId::B] {
+            if self.slots[slot_of(of)].head.is_none() {
+                self.start(of);
+            }
+            let life = self.slots[slot_of(of)].incarnation;
+            self.at(0, Entry::Wake { of, life });
+        }
+        self.at(1, Entry::Connect);
+    }
+
+    /// A loss that both heads report is accepted as an operator would; without double faults there must be none.
+    pub(super) fn accept_reported_loss(&mut self) -> Result<(), String> {
+        if !self.slots.iter().all(|slot| slot.access == Access::Unavailable) {
+            return Ok(());
+        }
+        if !self.plan.double_faults {
+            return Err(format!("a loss without two failures: {}", self.describe()));
+        }
+        self.report.losses += 1;
+        self.oracle.forget();
+        self.orders += 1;
+        let id = OrderId(self.orders);
+        let life = self.slots[0].incarnation;
+        self.deliver(HeadId::A, life, Event::Order { id, order: Order::AcceptLoss })
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let head = |of: HeadId| {
+            let slot = &self.slots[slot_of(of)];
+            let status = slot.head.as_ref().map(Head::status);
+            format!("{of}: {status:?} link {:?}", slot.link_seen)
+        };
+        format!("at {} ms; disk {:?}; {}; {}", self.now, self.disk.ownership, head(HeadId::A), head(HeadId::B))
+    }
+}
