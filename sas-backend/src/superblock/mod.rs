@@ -3,6 +3,7 @@
 //! * [`region`]: where on the disk things are.
 //! * `layout`: the bytes of one copy.
 //! * [`pick`]: which of the two copies counts.
+//! * [`search`]: where it is when the disk has changed its size.
 //! * [`heartbeat`]: the sector in which each head shows that it lives.
 
 use std::fmt;
@@ -13,6 +14,7 @@ mod identity;
 mod layout;
 pub mod pick;
 pub mod region;
+pub mod search;
 
 pub use identity::{IQN_MAX_BYTES, Identity, IdentityError, LUN_NAME_MAX_BYTES};
 pub use layout::{ParseError, SUPERBLOCK_BYTES, VERSION};

@@ -10,6 +10,7 @@ use sas_backend::buffer::Block;
 use sas_backend::disk::DiskError;
 use sas_backend::superblock::pick::{Picked, check, pick};
 use sas_backend::superblock::region::{Region, SuperblockCopy};
+use sas_backend::superblock::search;
 use sas_backend::superblock::{Identity, Superblock};
 use sas_backend::{Epoch, HeadId, Incarnation, Key, ReservationError, Reservations, SyncIo};
 
@@ -46,8 +47,15 @@ impl Arbiter {
     /// Register, and read what the disk is: the first thing that a daemon does with it.
     pub(super) fn look(&mut self) -> Result<Identity, StorageError> {
         self.register(Epoch(0))?;
-        self.read()?;
+        self.read().map_err(|error| self.explain(error))?;
         self.seen.as_ref().map(|(seen, _)| seen.identity.clone()).ok_or(StorageError::Fenced)
+    }
+
+    /// A disk that has changed its size looks as if it had never been initialised; say what it is.
+    fn explain(&self, error: StorageError) -> StorageError {
+        let found = search::find(&self.io);
+        let wrong = found.and_then(|found| check(&found, &self.iqn, self.io.geometry().size_bytes).err());
+        wrong.map_or(error, |wrong| StorageError::Failed(wrong.to_string()))
     }
 
     /// Execute commands until nobody can send any more. `answer` hands over what came of each.

@@ -157,6 +157,7 @@ impl Exercise<'_> {
                 self.rejoin(number, action, head).await?;
             }
         }
+        self.steady(plan::AFTERWARDS).await?;
         let seen = self.heads.seen();
         let row = self.rows.last_mut().expect("pushed above");
         row.owner_after = seen.owner();
@@ -165,7 +166,7 @@ impl Exercise<'_> {
     }
 
     async fn rejoin(&mut self, number: usize, action: Action, head: HeadName) -> Result<(), String> {
-        self.steady(plan::ALONE).await?;
+        self.steady(plan::AFTERWARDS).await?;
         self.mark(Part::Rejoin, number, action).await;
         let at = Instant::now();
         self.heads.start(head)?;

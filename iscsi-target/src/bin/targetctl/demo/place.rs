@@ -35,14 +35,11 @@ impl Place {
         let created =
             DirBuilder::new().recursive(!is_ours).mode(0o700).create(&path).and_then(|()| path.canonicalize());
         let directory = created.map_err(|error| Failure::failed(format!("cannot use {}: {error}", path.display())))?;
-        fill(&directory, size, ports).map(|config| Self { directory: directory.clone(), is_ours, config }).map_err(
-            |failure| {
-                if is_ours {
-                    remove(&directory);
-                }
-                failure
-            },
-        )
+        let filled = fill(&directory, size, ports);
+        if filled.is_err() && is_ours {
+            remove(&directory);
+        }
+        filled.map(|config| Self { directory, is_ours, config })
     }
 
     pub(super) fn directory(&self) -> &Path {

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::seen::Goal;
 
-/// How long the survivor serves alone before the other head is started again.
-pub(super) const ALONE: Duration = Duration::from_millis(700);
+/// How long a part of an event is watched after it has ended well, before something else is done: so long the survivor serves
+/// alone before the other head is started again.
+pub(super) const AFTERWARDS: Duration = Duration::from_millis(700);
 /// Events that take place however short the exercise is: the owner dies, and gets the disk back.
 pub(super) const AT_LEAST: usize = 2;
 
@@ -67,7 +68,7 @@ pub(super) fn action(number: usize) -> Action {
 /// How long only the client is busy before that event, so that there is something to lose.
 pub(super) fn load_before(number: usize) -> Duration {
     // Not always the same, so that events meet the heads in different moments.
-    Duration::from_millis([2000, 2370, 2740][number % 3])
+    Duration::from_millis([1300, 1670, 2040][number % 3])
 }
 
 impl Action {

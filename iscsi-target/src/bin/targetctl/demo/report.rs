@@ -36,9 +36,9 @@ const VERSION: u32 = 1;
 /// | `events[].owner_before`, `.owner_after`, `.epoch_before`, `.epoch_after` | the last two once both mirror again |
 /// | `events[].epoch_reached` | in which clients were served again |
 /// | `events[].reached_ms` | from the event until the heads said that clients are served as they should be |
-/// | `events[].pause_ms` | the longest pause of the event, its first `reached_ms` and a while after |
+/// | `events[].pause_ms` | the longest pause in that time and 0.7 s more |
 /// | `events[].mirrored_ms` | from the new start of the head until it mirrors; `null` for a hand-over |
-/// | `events[].rejoin_pause_ms` | the longest pause meanwhile |
+/// | `events[].rejoin_pause_ms` | the longest pause in that time and 0.7 s more |
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) version: u32,
@@ -345,9 +345,8 @@ mod tests {
               },
               "is_interrupted": false,
               "problems": [],
-              "directory": "/tmp/demo",
-  "#]]
-        .assert_eq(json.split("\"drill\"").next().unwrap());
+              "directory": "/tmp/demo","#]]
+        .assert_eq(json.split("\"drill\"").next().unwrap().trim_end());
     }
 
     #[test]
