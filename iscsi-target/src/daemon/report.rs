@@ -52,7 +52,7 @@ fn lun_status(pair: &Pair, lun: &Rc<Lun>, sessions: &BTreeMap<HeadName, u32>) ->
         name: lun.config.name.clone(),
         owner: state.owner.map(HeadName::from),
         mode,
-        protected_by: protected_by(mode, state.owner.map(HeadName::from)),
+        protected_by: protected_by(&state, mode),
         epoch: state.epoch.0,
         dirty_bytes: state.dirty_blocks * block,
         mirror_bytes: state.mirror_blocks * block,
@@ -76,7 +76,11 @@ fn mode_of(state: &HeadState) -> Mode {
     }
 }
 
-fn protected_by(mode: Mode, owner: Option<HeadName>) -> String {
+fn protected_by(state: &HeadState, mode: Mode) -> String {
+    if state.mode.is_none() && state.access == Access::Changing {
+        return "what it was, until it is decided who serves".to_owned();
+    }
+    let owner = state.owner.map(HeadName::from);
     let by = |head: HeadName| format!("RAM of head {head}");
     match mode {
         Mode::Mirrored | Mode::HandingOver => "RAM of heads a and b".to_owned(),

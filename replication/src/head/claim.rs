@@ -72,14 +72,20 @@ impl<D: Data> Memory<D> {
     /// Keep the contents only if the superblock could still want them; a higher epoch than theirs means that somebody
     /// went on without.
     pub(super) fn settle(&mut self, recorded: &Ownership) {
-        let newest = match self.label {
-            Label::Nothing => None,
-            Label::Mirror(tag) => Some(tag.epoch),
-            Label::Owned(epoch) => Some(epoch),
-            Label::Either(epoch, tag) => Some(epoch.max(tag.epoch)),
-        };
-        if newest.is_none_or(|newest| newest < recorded.epoch) {
+        if self.label.epoch().is_none_or(|newest| newest < recorded.epoch) {
             *self = Self::default();
+        }
+    }
+}
+
+impl Label {
+    /// The newest epoch for which the contents could count.
+    pub(super) fn epoch(self) -> Option<Epoch> {
+        match self {
+            Self::Nothing => None,
+            Self::Mirror(tag) => Some(tag.epoch),
+            Self::Owned(epoch) => Some(epoch),
+            Self::Either(epoch, tag) => Some(epoch.max(tag.epoch)),
         }
     }
 }

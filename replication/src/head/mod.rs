@@ -273,6 +273,10 @@ impl<D: Data> Head<D> {
     fn on_order(&mut self, id: OrderId, order: Order) -> Option<Next<D>> {
         let core = &mut self.core;
         match order {
+            Order::Own(to) if core.stopping && to == core.config.me => {
+                core.actions.push_back(Action::OrderDone { id, result: Err(format!("head {to} is stopping")) });
+                None
+            }
             Order::Own(to) => {
                 core.orders.push(PendingOrder { id, to, deadline: core.now.after(ORDER_MS), asked_at: None });
                 None
@@ -504,7 +508,7 @@ impl<D: Data> Core<D> {
     fn known_epoch(&self) -> Epoch {
         let read = self.recorded.as_ref().map(|recorded| recorded.epoch);
         let told = self.peer.and_then(|peer| peer.state).map(|state| state.epoch);
-        read.max(told).unwrap_or_default()
+        read.max(told).max(self.memory.label.epoch()).unwrap_or_default()
     }
 
     fn peer_owner(&self) -> bool {

@@ -253,7 +253,10 @@ impl Standby {
         let why = match core.peer.map(|peer| peer.state) {
             None if !core.config.paired => "taking over: there is no other head".to_owned(),
             None if self.watch.silent => format!("taking over: head {} shows no heartbeat", me.other()),
-            None if core.orders.iter().any(|order| order.to == me) => "taking over: asked to".to_owned(),
+            // Not when about to end: that would take the unit from a healthy head and give it back at once.
+            None if !core.stopping && core.orders.iter().any(|order| order.to == me) => {
+                "taking over: asked to".to_owned()
+            }
             Some(Some(PeerState { role: PeerRole::Standby { claim: Some(theirs) }, .. }))
                 if core.config.preferred == me || !theirs =>
             {

@@ -484,3 +484,14 @@ fn a_handover_over_a_link_that_broke_meanwhile_trusts_no_mirror() {
     bench.on(Event::Heartbeat { started: Millis(bench.now) });
     assert_eq!(bench.mode(), Some(Mode::Degrading), "the process that has the copy is not the one that is connected");
 }
+
+#[test]
+fn a_head_that_stops_takes_no_unit() {
+    let mut bench = Bench::standby(disk(2));
+    bench.link_up();
+    bench.on(peer_is(PeerRole::Owner(crate::message::Mode::Mirrored)));
+    bench.on(Event::Shutdown);
+    let order = Event::Order { id: OrderId(1), order: Order::Own(HeadId::A) };
+    let actions = bench.on(order);
+    assert!(matches!(&actions[..], [A::OrderDone { id: OrderId(1), result: Err(_) }]), "{actions:?}");
+}
