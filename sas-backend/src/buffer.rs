@@ -4,6 +4,8 @@
 //! dirty-extent index, the link to the peer and the disk all hold slices of the same memory. Buffers are whole pages,
 //! aligned for O_DIRECT, and return to their [`Pool`] when the last slice is dropped.
 
+pub mod receive;
+
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};

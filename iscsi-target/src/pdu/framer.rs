@@ -12,6 +12,7 @@
 use std::io::IoSliceMut;
 
 use sas_backend::buffer::BufferMut;
+use sas_backend::buffer::receive::ReceiveBuffer;
 
 use super::digest::{DIGEST_BYTES, Digests, digest, padding};
 use super::{BHS_BYTES, Header, MAX_AHS_BYTES, data_segment_length};
@@ -92,7 +93,7 @@ impl Framer {
     #[must_use]
     pub fn new(max_data_segment_length: usize) -> Self {
         Self {
-            receive: ReceiveBuffer::new(),
+            receive: ReceiveBuffer::new(RECEIVE_BUFFER_BYTES, MAX_HEADER_BYTES),
             state: State::Header,
             digests: Digests::default(),
             max_data_segment_length,
@@ -263,56 +264,6 @@ impl Place {
             Self::Memory(memory) => Some(memory),
             Self::Discard => None,
         }
-    }
-}
-
-/// Bytes received and not yet taken: `bytes[start..end]`.
-struct ReceiveBuffer {
-    bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
-}
-
-impl ReceiveBuffer {
-    fn new() -> Self {
-        Self { bytes: vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice(), start: 0, end: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// Room for more. What is left over from the last PDU moves to the front when a header might not fit behind it.
-    fn spare(&mut self) -> &mut [u8] {
-        if self.bytes.len() - self.end < MAX_HEADER_BYTES {
-            self.bytes.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        &mut self.bytes[self.end..]
-    }
-
-    fn fill(&mut self, count: usize) {
-        assert!(count <= self.bytes.len() - self.end, "more bytes received than there was room for");
-        self.end += count;
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.start += count;
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-        }
-    }
-}
-
-impl std::fmt::Debug for ReceiveBuffer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ReceiveBuffer({} bytes)", self.end - self.start)
     }
 }
 

@@ -10,6 +10,7 @@
 
 use std::io::IoSliceMut;
 
+use sas_backend::buffer::receive::ReceiveBuffer;
 use sas_backend::buffer::{BufferMut, Pool};
 
 use super::header::{HEADER_BYTES, Header, MAX_BODY_BYTES, VERSION};
@@ -79,7 +80,12 @@ impl Framer {
     /// A framer at the start of a stream from somebody unknown: frames with a payload are an error.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        Self { receive: ReceiveBuffer::new(), state: State::Head, pool, max_payload_bytes: 0 }
+        Self {
+            receive: ReceiveBuffer::new(RECEIVE_BUFFER_BYTES, MAX_HEAD_BYTES),
+            state: State::Head,
+            pool,
+            max_payload_bytes: 0,
+        }
     }
 
     /// Take payloads from the next frame on: their sender is known.
@@ -185,56 +191,6 @@ impl Framer {
             return Err(FrameError::PayloadChecksum);
         }
         Frame::parse(&header, &body, Some(buffer.freeze())).map(Some)
-    }
-}
-
-/// Bytes received and not yet taken: `bytes[start..end]`.
-struct ReceiveBuffer {
-    bytes: Box<[u8]>,
-    start: usize,
-    end: usize,
-}
-
-impl ReceiveBuffer {
-    fn new() -> Self {
-        Self { bytes: vec![0; RECEIVE_BUFFER_BYTES].into_boxed_slice(), start: 0, end: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// Room for more. What is left over moves to the front when the rest of a frame might not fit behind it.
-    fn spare(&mut self) -> &mut [u8] {
-        if self.bytes.len() - self.end < MAX_HEAD_BYTES {
-            self.bytes.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        &mut self.bytes[self.end..]
-    }
-
-    fn fill(&mut self, count: usize) {
-        assert!(count <= self.bytes.len() - self.end, "more bytes received than there was room for");
-        self.end += count;
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.start += count;
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-        }
-    }
-}
-
-impl std::fmt::Debug for ReceiveBuffer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ReceiveBuffer({} bytes)", self.end - self.start)
     }
 }
 

@@ -133,6 +133,7 @@ impl Exercise<'_> {
     }
 
     async fn event(&mut self, number: usize, action: Action) -> Result<(), String> {
+        self.heads.reach(&Goal::Ready, None, DEADLINE).await?;
         let seen = self.heads.seen();
         let owner = seen.owner().ok_or_else(|| format!("no head serves: {seen}"))?;
         let step = action.step(owner, seen.epoch());

@@ -114,7 +114,7 @@ mod tests {
     fn owner_after(step: Step) -> HeadName {
         match step.goal {
             Goal::MirroredBy(head) | Goal::ServedBy(head, _) | Goal::SoloBy(head, _) => head,
-            Goal::Mirrored => unreachable!("no step expects only that"),
+            Goal::Mirrored | Goal::Ready => unreachable!("no step expects only that"),
         }
     }
 

@@ -7,6 +7,8 @@ use iscsi_target::daemon::status::{LunStatus, Mode, Status};
 
 use crate::status::words;
 
+const HEADS: [HeadName; 2] = [HeadName::A, HeadName::B];
+
 /// The last word of each head; none of a head that does not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -19,7 +21,9 @@ pub(super) struct Seen {
 pub(super) enum Goal {
     /// Both answer, agree, and mirror each other.
     Mirrored,
-    /// The same, under this owner.
+    /// And a client is connected to both: one that is not would answer a handover by asking for the disk back.
+    Ready,
+    /// Mirrored, under this owner.
     MirroredBy(HeadName),
     /// This head serves, in a later epoch than this.
     ServedBy(HeadName, u64),
@@ -47,12 +51,12 @@ impl Seen {
 
     /// The head that says that it serves.
     pub(super) fn owner(&self) -> Option<HeadName> {
-        [HeadName::A, HeadName::B].into_iter().find(|head| self.served(*head).is_some())
+        HEADS.into_iter().find(|head| self.served(*head).is_some())
     }
 
     /// The highest that any of them knows.
     pub(super) fn epoch(&self) -> u64 {
-        [HeadName::A, HeadName::B].into_iter().filter_map(|head| self.lun(head)).map(|lun| lun.epoch).max().unwrap_or(0)
+        HEADS.into_iter().filter_map(|head| self.lun(head)).map(|lun| lun.epoch).max().unwrap_or(0)
     }
 
     /// The status to show: of the owner if it answers, else of whoever does.
@@ -63,12 +67,18 @@ impl Seen {
     pub(super) fn meets(&self, goal: &Goal) -> bool {
         match *goal {
             Goal::Mirrored => self.mirrored_by().is_some(),
+            Goal::Ready => self.mirrored_by().is_some() && HEADS.into_iter().all(|head| self.has_client(head)),
             Goal::MirroredBy(head) => self.mirrored_by() == Some(head),
             Goal::ServedBy(head, epoch) => self.served(head).is_some_and(|lun| lun.epoch > epoch),
             Goal::SoloBy(head, epoch) => {
                 self.served(head).is_some_and(|lun| lun.epoch > epoch && lun.mode == Mode::Solo)
             }
         }
+    }
+
+    fn has_client(&self, head: HeadName) -> bool {
+        let heads = self.of(head).map_or(&[][..], |status| &status.heads);
+        heads.iter().any(|status| status.name == head && status.sessions > 0)
     }
 
     /// The owner of a pair in which everything is as it should be.
@@ -82,7 +92,7 @@ impl Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = [HeadName::A, HeadName::B].map(|head| match self.of(head) {
+        let said = HEADS.map(|head| match self.of(head) {
             Some(status) => format!("head {head} says \"{}\"", words(status).join("; ")),
             None => format!("head {head} does not answer"),
         });
@@ -94,6 +104,7 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mirrored => f.write_str("the heads mirror each other"),
+            Self::Ready => f.write_str("the heads mirror each other and the client is connected to both"),
             Self::MirroredBy(head) => write!(f, "head {head} serves and is mirrored"),
             Self::ServedBy(head, epoch) => write!(f, "head {head} serves in an epoch after {epoch}"),
             Self::SoloBy(head, epoch) => write!(f, "head {head} serves alone in an epoch after {epoch}"),
@@ -105,7 +116,7 @@ impl fmt::Display for Goal {
 pub(super) mod tests {
     use std::collections::BTreeMap;
 
-    use iscsi_target::daemon::status::VERSION;
+    use iscsi_target::daemon::status::{HeadStatus, VERSION};
 
     use super::*;
 
@@ -141,6 +152,21 @@ pub(super) mod tests {
         assert!(!seen(None, Mode::Mirrored, [5, 5]).meets(&Goal::Mirrored));
         assert!(!Seen { a: None, ..both }.meets(&Goal::Mirrored));
         assert!(!seen(Some(HeadName::A), Mode::Joining, [5, 5]).meets(&Goal::Mirrored));
+    }
+
+    #[test]
+    fn a_client_has_to_be_connected_to_both() {
+        let with_client = |head: HeadName, sessions| {
+            let mut status = status(head, Some(HeadName::A), Mode::Mirrored, 5);
+            let counted =
+                |name, sessions| HeadStatus { name, up: true, incarnation: None, portals: Vec::new(), sessions };
+            // What a head says of the other one does not count.
+            status.heads = vec![counted(head, sessions), counted(head.other(), 1)];
+            Some(status)
+        };
+        let seen = |a, b| Seen { a: with_client(HeadName::A, a), b: with_client(HeadName::B, b) };
+        assert!(seen(1, 1).meets(&Goal::Ready));
+        assert!(!seen(1, 0).meets(&Goal::Ready) && !seen(0, 1).meets(&Goal::Ready));
     }
 
     #[test]
