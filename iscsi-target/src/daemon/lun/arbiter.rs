@@ -44,10 +44,21 @@ impl Arbiter {
         Self { me, incarnation, io, region, reservations, key: None, registrations: 0, seen: None, iqn }
     }
 
-    /// Register, and read what the disk is: the first thing that a daemon does with it.
+    /// Read what the disk is: the first thing that a daemon does with it. It is not even registered with before it is
+    /// known to be ours, unless a reservation of the other head keeps everybody else from reading.
     pub(super) fn look(&mut self) -> Result<Identity, StorageError> {
-        self.register(Epoch(0))?;
-        self.read().map_err(|error| self.explain(error))?;
+        let mut found = self.read();
+        if found == Err(StorageError::Fenced) {
+            self.refuse_strangers()?;
+            self.register(Epoch(0))?;
+            found = self.read();
+            if found.is_err()
+                && let Err(error) = self.reservations.unregister()
+            {
+                tracing::warn!(%error, "the registration with a disk that is not ours could not be taken back");
+            }
+        }
+        found.map_err(|error| self.explain(error))?;
         self.seen.as_ref().map(|(seen, _)| seen.identity.clone()).ok_or(StorageError::Fenced)
     }
 
@@ -165,14 +176,20 @@ impl Arbiter {
         Ok(!victims.is_empty() && self.reservations.victim_has_ended())
     }
 
+    /// All registrations, if they are of this pair's kind.
+    fn refuse_strangers(&mut self) -> Result<Vec<Key>, StorageError> {
+        let keys = self.reservations.keys().map_err(reservation_error)?;
+        match keys.iter().find(|key| key.head().is_none()) {
+            Some(foreign) => Err(StorageError::Failed(format!(
+                "somebody else is registered with the disk (key {foreign}): take that registration off, or use another disk"
+            ))),
+            None => Ok(keys),
+        }
+    }
+
     /// Every registration but this head's own.
     fn others(&mut self, mine: Key) -> Result<Vec<Key>, StorageError> {
-        let keys = self.reservations.keys().map_err(reservation_error)?;
-        if let Some(foreign) = keys.iter().find(|key| key.head().is_none()) {
-            return Err(StorageError::Failed(format!(
-                "somebody else is registered with the disk (key {foreign}): take that registration off, or use another disk"
-            )));
-        }
+        let keys = self.refuse_strangers()?;
         if !keys.contains(&mine) {
             return Err(StorageError::Fenced);
         }
@@ -217,5 +234,90 @@ fn reservation_error(error: ReservationError) -> StorageError {
     match error {
         ReservationError::Fenced => StorageError::Fenced,
         other => StorageError::Failed(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use sas_backend::init::{Existing, NewDisk, initialise};
+    use sas_backend::probe::{OpenDisk, OpenOptions, open_disk};
+
+    use super::*;
+
+    const OURS: &str = "iqn.2026-11.com.example:ours";
+
+    fn image(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("twinhead-arbiter-{}-{name}", std::process::id()));
+        std::fs::File::create(&path).unwrap().set_len(16 << 20).unwrap();
+        path
+    }
+
+    fn remove(image: &Path) {
+        std::fs::remove_file(image).unwrap();
+        std::fs::remove_file(format!("{}.reservations", image.display())).unwrap();
+    }
+
+    fn open(image: &Path, head: HeadId) -> OpenDisk {
+        open_disk(image, OpenOptions { head, shared: true, block_bytes: None }).unwrap()
+    }
+
+    fn arbiter(disk: OpenDisk) -> Arbiter {
+        let region = Region::of(disk.geometry.size_bytes).unwrap();
+        let incarnation = Incarnation::new(7).unwrap();
+        Arbiter::new(HeadId::A, incarnation, disk.sync, region, disk.reservations, OURS.to_owned())
+    }
+
+    fn initialised(name: &str, iqn: &str) -> PathBuf {
+        let path = image(name);
+        let new = NewDisk { iqn: iqn.to_owned(), lun_name: "db".to_owned(), block_bytes: None };
+        initialise(&path, &new, Existing::OnlyIfBlank).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_disk_that_nobody_initialised_is_not_even_registered_with() {
+        let path = image("blank");
+        let error = arbiter(open(&path, HeadId::A)).look().unwrap_err();
+        assert!(error.to_string().contains("targetctl disk init"), "{error}");
+        assert!(open(&path, HeadId::B).reservations.keys().unwrap().is_empty());
+        remove(&path);
+    }
+
+    #[test]
+    fn a_registration_with_the_disk_of_another_pair_is_taken_back() {
+        let path = initialised("other", "iqn.2026-11.com.example:theirs");
+        let mut other = open(&path, HeadId::B);
+        let key = Key::new(HeadId::B, Epoch(1), Incarnation::new(9).unwrap());
+        other.reservations.register(key).unwrap();
+        other.reservations.reserve().unwrap();
+        let error = arbiter(open(&path, HeadId::A)).look().unwrap_err();
+        assert!(error.to_string().contains("belongs to the target iqn.2026-11.com.example:theirs"), "{error}");
+        assert_eq!(other.reservations.keys().unwrap(), [key]);
+        drop(other);
+        remove(&path);
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let path = initialised("own", OURS);
+        let mut arbiter = arbiter(open(&path, HeadId::A));
+        arbiter.look().unwrap();
+        arbiter.register(Epoch(0)).unwrap();
+        arbiter.fence(Epoch(1)).unwrap();
+        let next = Ownership {
+            epoch: Epoch(1),
+            owner: Some(HeadId::A),
+            owner_incarnation: Incarnation::new(7),
+            mirror: Incarnation::new(9),
+            draining: false,
+            dirty: true,
+            losses: 2,
+        };
+        arbiter.write(&next).unwrap();
+        assert_eq!(arbiter.read().unwrap(), next);
+        drop(arbiter);
+        remove(&path);
     }
 }
