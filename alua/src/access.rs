@@ -9,9 +9,12 @@ pub enum CommandClass {
     Identity,
     /// REPORT and SET TARGET PORT GROUPS.
     PortGroups,
-    /// What it is like: capacity, mode pages, supported commands, reservations in force.
+    /// What it is like and whether it is there: TEST UNIT READY, capacity, mode pages, supported commands, reservations in
+    /// force. SPC-4 5.15.2.4.5 lets a standby path answer more than it must. TEST UNIT READY is among these because
+    /// libiscsi, and QEMU with it, gives up on a portal where it fails; what a path is good for, REPORT TARGET PORT
+    /// GROUPS says.
     Configuration,
-    /// Whatever needs the medium or speaks of it, TEST UNIT READY included.
+    /// Whatever needs the medium.
     Medium,
 }
 

@@ -305,7 +305,10 @@ impl ConnectionHandle {
         self.core.borrow_mut().handle_task_management_done(event.id, FunctionResponse::Complete);
         self.want_flush();
         if event.function == TaskManagementFunction::TargetColdReset {
-            self.registry.reset_all("target cold reset");
+            // Whoever asked for it has been told, and its connection ends without a reset that could overtake the answer.
+            self.registry.reset_all_but(Some(self.nexus), "target cold reset");
+            self.closed.set(true);
+            self.wake.notify_one();
         }
     }
 

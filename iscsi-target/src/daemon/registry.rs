@@ -116,9 +116,15 @@ impl Registry {
         }
     }
 
-    /// Close every connection so that its initiator notices at once.
-    pub(crate) fn reset_all(&self, why: &str) {
-        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
+    /// Close every connection but the one that is spared, so that its initiator notices at once.
+    pub(crate) fn reset_all_but(&self, spared: Option<NexusId>, why: &str) {
+        let connections: Vec<_> = self
+            .connections
+            .borrow()
+            .values()
+            .filter(|connection| Some(connection.nexus()) != spared)
+            .cloned()
+            .collect();
         if !connections.is_empty() {
             tracing::warn!(connections = connections.len(), "closing all connections: {why}");
         }

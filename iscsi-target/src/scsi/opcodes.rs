@@ -162,7 +162,7 @@ macro_rules! table {
 #[rustfmt::skip]
 table! {
 //  name, service action        CDB usage data                                              decoder  data  access state  reservation  order
-    "TEST UNIT READY"           [0x00, 0, 0, 0, 0, 0]                                       test_unit_ready None Medium Persistent Free;
+    "TEST UNIT READY"           [0x00, 0, 0, 0, 0, 0]                                       test_unit_ready None Configuration Persistent Free;
     "REQUEST SENSE"             [0x03, 0x01, 0, 0, 0xFF, 0]                                 request_sense In Identity Always Free;
     "READ(6)"                   [0x08, 0x1F, 0xFF, 0xFF, 0xFF, 0]                           read_6 In Medium Read Read;
     "WRITE(6)"                  [0x0A, 0x1F, 0xFF, 0xFF, 0xFF, 0]                           write_6 Out Medium Change Write;

@@ -180,7 +180,7 @@ impl Lun {
                 self.on_access(access);
                 (self.changes)();
             }
-            Action::CloseSessions => self.registry.reset_all("this head was fenced"),
+            Action::CloseSessions => self.registry.reset_all_but(None, "this head was fenced"),
             Action::OrderDone { id, result } => self.on_order_done(id, result),
             Action::Announce(why) => {
                 let epoch = self.head.borrow().status().epoch.0;

@@ -184,8 +184,9 @@ fn a_change_of_roles_is_told_to_every_nexus_and_reported() {
         0x02, 0x8D, 0, 1, 0, 2, 0, 2,   0, 0, 0, 1,   0, 0, 0, 2,
         0x80, 0x8D, 0, 2, 0, 2, 0, 1,   0, 0, 0, 3,
     ]);
-    assert_eq!(cell(&unit.handle(&command(&[0x00]))), "02/04/0B", "the report said it already");
-    let other = Command { nexus: OTHER, ..command(&[0x00]) };
+    let read = [0x08, 0, 0, 0, 1, 0];
+    assert_eq!(cell(&unit.handle(&command(&read))), "02/04/0B", "the report said it already");
+    let other = Command { nexus: OTHER, ..command(&read) };
     assert_eq!(cell(&unit.handle(&other)), "06/2A/06");
     assert_eq!(cell(&unit.handle(&other)), "02/04/0B");
 }
