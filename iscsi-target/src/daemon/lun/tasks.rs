@@ -129,6 +129,11 @@ impl Tasks {
         self.serving_since = mark;
     }
 
+    /// Whether somebody waits for the end of this request: it was told to end.
+    fn is_ended(&self, key: usize) -> bool {
+        self.endings.iter().any(|ending| ending.left.contains(&key))
+    }
+
     fn end(&mut self, key: usize) {
         self.endings.retain_mut(|ending| {
             ending.left.retain(|left| *left != key);
@@ -247,7 +252,8 @@ impl Lun {
         match underway {
             Underway::Whole { waiting, io } => match io_result(outcome) {
                 Some(result) => waiting.caller.respond(block::finish(&io, result)),
-                None if waiting.caller.connection.is_closed() => {}
+                // It was ended before it began: presenting it again would execute it after its abort was answered.
+                None if self.tasks.borrow().is_ended(key) || waiting.caller.connection.is_closed() => {}
                 None => self.present(waiting),
             },
             // The command may have been dropped.
