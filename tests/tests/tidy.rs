@@ -141,6 +141,29 @@ fn documents_name_what_is_there() {
     assert_none("named and not there", &missing);
 }
 
+/// What README.md shows of the settings for a Linux client is what the files set.
+#[test]
+fn the_readme_shows_what_clients_get() {
+    let setting = |line: &str| line.split('#').next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let folder = root().join("packaging/client");
+    let files = ["twinhead-multipath.conf", "twinhead-iscsid.conf"];
+    let set: Vec<String> = files
+        .iter()
+        .flat_map(|file| fs::read_to_string(folder.join(file)).unwrap().lines().map(setting).collect::<Vec<_>>())
+        .collect();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let clients = readme.split("\n## Clients\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = clients.split("```").skip(1).step_by(2).flat_map(str::lines).map(setting);
+    let shown: Vec<String> = blocks
+        .filter(|line| !line.is_empty() && !["targetctl ", "ssh "].iter().any(|start| line.starts_with(start)))
+        .collect();
+    assert!(shown.len() >= 8, "README.md shows only {shown:?}");
+    assert_none(
+        "shown, but not set like that",
+        &shown.into_iter().filter(|line| !set.contains(line)).collect::<Vec<_>>(),
+    );
+}
+
 fn is_path_of_the_tree(quoted: &str) -> bool {
     let folders =
         ["alua/", "replication/", "sas-backend/", "iscsi-target/", "tests/", "examples/", "packaging/", ".ci/"];

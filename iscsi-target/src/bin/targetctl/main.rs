@@ -4,6 +4,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the daemon is not reachable.
 
+mod client_config;
 mod config;
 mod daemon;
 mod demo;
@@ -58,6 +59,7 @@ enum Command {
     Disk(disk::Arguments),
     Lun(lun::Arguments),
     Config(config::Arguments),
+    ClientConfig(client_config::Arguments),
     Drill(drill::Arguments),
     Demo(demo::Arguments),
     RunHead(run_head::Arguments),
@@ -77,6 +79,7 @@ impl Command {
             Self::Disk(arguments) => disk::run(&arguments, global, out),
             Self::Lun(arguments) => lun::run(arguments, global, out),
             Self::Config(arguments) => config::run(&arguments, global, out),
+            Self::ClientConfig(arguments) => client_config::run(&arguments, global, out),
             Self::Drill(arguments) => drill::run(arguments, global, out),
             Self::Demo(arguments) => demo::run(&arguments, out),
             Self::RunHead(arguments) => run_head::run(&arguments, global),

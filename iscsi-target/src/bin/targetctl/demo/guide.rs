@@ -14,7 +14,9 @@ pub(super) fn guide(config: &Config, path: &Path) -> String {
     let lines = [
         format!("Two heads serve {iqn}, LUN 0: head a at {a}, head b at {b}"),
         String::new(),
-        "Linux with open-iscsi and multipath-tools:".to_owned(),
+        format!(
+            "Linux with open-iscsi and multipath-tools (all of it: targetctl client-config linux --config {path}):"
+        ),
         format!("  iscsiadm -m discovery -t sendtargets -p {a}"),
         format!("  iscsiadm -m node -T {iqn} -o update -n node.session.timeo.replacement_timeout -v 0"),
         format!("  iscsiadm -m node -T {iqn} --login"),
