@@ -19,11 +19,10 @@ discover '@PORTAL@' ||
 set_value() { iscsiadm -m node -T "$iqn" -o update -n "$1" -v "$2"; }
 set_value '@NAME@' '@VALUE@'
 
-# Through all portals of both heads, so that the other path is there before it is needed. 15: logged in already.
-# A head that is down does no harm; but iscsid gives up a first login after about two minutes, also when the machine
-# starts: then run this line again when the head is back. What was logged in once comes back by itself.
-log_in() { iscsiadm -m node -T "$iqn" -p "$1" --login || [ $? -eq 15 ] || echo "No path through $1 now." >&2; }
-log_in '@PORTAL@'
+# Through all portals of both heads at once, so that the other path is there before it is needed. 15: logged in already.
+# A head that is down does no harm, but iscsid gives up a first login after two minutes, also when this machine starts:
+# then run this line again when the head is back. What was logged in once comes back by itself.
+iscsiadm -m node -T "$iqn" --login || [ $? -eq 15 ] || echo 'Not through every portal; see above.' >&2
 
 # One disk, two groups of paths: the owner's with prio=50, the other head's with prio=1.
 multipath -ll

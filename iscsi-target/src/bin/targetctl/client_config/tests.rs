@@ -49,10 +49,7 @@ fn a_linux_client_of_a_pair() {
         set_value 'node.session.timeo.replacement_timeout' '0'
         set_value 'node.conn[0].timeo.noop_out_interval' '1'
         set_value 'node.conn[0].timeo.noop_out_timeout' '1'
-        log_in() { iscsiadm -m node -T "$iqn" -p "$1" --login || [ $? -eq 15 ] || echo "No path through $1 now." >&2; }
-        log_in '192.0.2.1:3260'
-        log_in '[2001:db8::1]:3261'
-        log_in 'b.example.com:3260'
+        iscsiadm -m node -T "$iqn" --login || [ $? -eq 15 ] || echo 'Not through every portal; see above.' >&2
         multipath -ll
     "#]]
     .assert_eq(&commands(&linux::file(&config(PAIR), File::Script)));
