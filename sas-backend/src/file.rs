@@ -194,7 +194,7 @@ fn volatile_cache(rdev: u64) -> bool {
 fn open_best(path: &Path, claim: i32, block_bytes: u32) -> io::Result<(File, usize)> {
     let open = |flags| OpenOptions::new().read(true).write(true).custom_flags(flags).open(path);
     match open(claim | libc::O_DIRECT) {
-        Ok(file) => match direct_alignment(&file)? {
+        Ok(file) => match direct_alignment(&file) {
             Some(align) if align <= block_bytes => {
                 Ok((file, PAGE_BYTES.min(usize::try_from(align).unwrap_or(PAGE_BYTES))))
             }
@@ -208,17 +208,18 @@ fn open_best(path: &Path, claim: i32, block_bytes: u32) -> io::Result<(File, usi
     }
 }
 
-/// What O_DIRECT on this file asks for, found by trying: the alignment of memory, offset and length alike.
-fn direct_alignment(file: &File) -> io::Result<Option<u32>> {
+/// What O_DIRECT on this file asks for, found by trying: the alignment of memory, offset and length alike. Only EINVAL is
+/// about that: any other error is one of the disk, which has been asked. One that this head is not registered with refuses
+/// to be read, and must be opened all the same.
+fn direct_alignment(file: &File) -> Option<u32> {
     let mut block = Block::zeroed();
     for align in [512u16, 4096] {
         let from = usize::from(align) % PAGE_BYTES;
         let into = if from == 0 { &mut block[..] } else { &mut block[from..2 * from] };
         match file.read_at(into, u64::from(align)) {
-            Ok(_) => return Ok(Some(u32::from(align))),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-            Err(error) => return Err(error),
+            _ => return Some(u32::from(align)),
         }
     }
-    Ok(None)
+    None
 }
