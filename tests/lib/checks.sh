@@ -85,6 +85,21 @@ trap 'exit 130' INT TERM
 
 summary() { printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"; }
 
+# A script of its own: its checks count here.
+run_script() {
+    local last status
+    "$@" 2>&1 </dev/null | tee "$work/script.log"
+    status=${PIPESTATUS[0]}
+    last=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$work/script.log" | tail -n 1)
+    if [ -z "$last" ]; then
+        fail "$1 ended early, with status $status"
+        return
+    fi
+    read -r n_passed _ n_failed _ n_skipped _ <<<"$last"
+    passed=$((passed + n_passed)) failed=$((failed + n_failed)) skipped=$((skipped + n_skipped))
+    [ "$status" -eq 0 ] || [ "$n_failed" -gt 0 ] || fail "$1 ended with status $status"
+}
+
 # The last line of every test script.
 finish() {
     summary
