@@ -29,6 +29,7 @@
 //! preferred = "a"                      # optional; "a" is the default
 //! block-bytes = 512                    # optional: 512 or 4096; otherwise the disk's own
 //! read-only = false                    # optional
+//! # writers = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these initiators may write; others read
 //! ```
 //!
 //! [`Config::parse`] either returns a configuration in which everything holds that the daemon relies on, or
@@ -46,7 +47,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -142,6 +143,9 @@ pub struct Lun {
     pub block_bytes: Option<u32>,
     /// Whether initiators may only read.
     pub read_only: bool,
+    /// The iSCSI names, in their normal form, of the only initiators that may write; `None`: all may, unless it is
+    /// `read_only`.
+    pub writers: Option<BTreeSet<String>>,
 }
 
 /// Why there is no configuration.

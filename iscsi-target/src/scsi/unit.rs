@@ -15,6 +15,7 @@ use crate::scsi::block::{self, BlockIo};
 use crate::scsi::config::UnitConfig;
 use crate::scsi::decode::Operation;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
+use crate::scsi::protection::Protection;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
 use crate::scsi::{
     Command, InitiatorPort, NexusId, Response, Status, capacity, inquiry, missing_lun, mode, port_groups,
@@ -146,6 +147,23 @@ impl LogicalUnit {
         }
     }
 
+    /// From now on `protection` says who may not change blocks; each nexus for which that makes a difference is told.
+    pub fn set_protection(&mut self, protection: Protection) {
+        for nexus in self.nexuses.values_mut() {
+            let name = &nexus.initiator.name;
+            if self.config.protection.covers(name) != protection.covers(name) {
+                nexus.attentions.raise(Attention::ModeParametersChanged);
+            }
+        }
+        self.config.protection = protection;
+    }
+
+    /// Whether a nexus may only read; one that is not known (any more) may not change anything that is protected at all.
+    fn is_protected_from(&self, nexus: NexusId) -> bool {
+        let name = self.nexuses.get(&nexus).map_or("", |nexus| &nexus.initiator.name);
+        self.config.protection.covers(name)
+    }
+
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
     pub fn reset(&mut self) {
         self.reserved_by = None;
@@ -213,7 +231,7 @@ impl LogicalUnit {
                 return Err(Sense::from(SenseCode { key: SenseKey::NotReady, asc: why.asc, ascq: why.ascq }).into());
             }
         }
-        if self.config.read_only && row.order == Order::Write {
+        if row.order == Order::Write && self.is_protected_from(nexus) {
             return Err(Sense::from(SenseCode::WRITE_PROTECTED).into());
         }
         let reserved_by_another = self.reserved_by.is_some_and(|holder| holder != nexus);
@@ -255,7 +273,9 @@ impl LogicalUnit {
             Operation::ReportLuns { .. } => Verdict::ReportLuns,
             Operation::ReadCapacity10 => capacity::read_capacity_10(config).into(),
             Operation::ReadCapacity16 { allocation } => capacity::read_capacity_16(config, allocation).into(),
-            Operation::ModeSense(request) => mode::sense(config, &request).into(),
+            Operation::ModeSense(request) => {
+                mode::sense(config, self.is_protected_from(command.nexus), &request).into()
+            }
             Operation::ModeSelect { ten, length } => {
                 mode::select(config, ten, length, command.data_out.as_deref()).into()
             }

@@ -52,6 +52,9 @@ impl Config {
             put(format!("luns.{id}.disk"), lun.disk.display().to_string());
             put(format!("luns.{id}.preferred"), lun.preferred.to_string());
             put(format!("luns.{id}.read-only"), lun.read_only.to_string());
+            if let Some(writers) = &lun.writers {
+                put(format!("luns.{id}.writers"), writers.iter().map(String::as_str).collect::<Vec<_>>().join(", "));
+            }
             if let Some(bytes) = lun.block_bytes {
                 put(format!("luns.{id}.block-bytes"), bytes.to_string());
             }

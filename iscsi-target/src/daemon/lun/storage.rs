@@ -28,6 +28,7 @@ use crate::daemon::config::{Config, HeadName, Lun as LunConfig};
 use crate::daemon::link::LinkHandle;
 use crate::daemon::registry::Registry;
 use crate::scsi::config::{Naa, UnitConfig};
+use crate::scsi::protection::Protection;
 use crate::scsi::unit::LogicalUnit;
 
 /// Dirty data that is allowed however slow the disk is.
@@ -195,7 +196,16 @@ fn unit_config(pair: &Pair, config: &LunConfig, identity: &Identity) -> UnitConf
         my_group: Pair::group_of(pair.me),
         ports: pair.ports(),
         target_name: pair.config.iqn.clone(),
-        read_only: config.read_only,
+        protection: protection(config),
+    }
+}
+
+/// Who may not write, as the configuration says.
+pub(super) fn protection(config: &LunConfig) -> Protection {
+    match &config.writers {
+        _ if config.read_only => Protection::Everybody,
+        Some(writers) => Protection::EverybodyBut(writers.clone()),
+        None => Protection::None,
     }
 }
 
