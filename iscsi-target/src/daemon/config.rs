@@ -34,9 +34,11 @@
 //!
 //! [`Config::parse`] either returns a configuration in which everything holds that the daemon relies on, or
 //! [`Invalid`]: every problem of the file at once, each with its place, what stands there and what would be right.
-//! Heads compare [`Config::agreement`] when they meet and refuse to become a pair while it differs.
+//! Heads compare [`Config::pair_agreement`] when they meet and refuse to become a pair while it differs, and the
+//! settings of each LUN when it opens. What a head that runs can take over from a new file is a [`Change`].
 
 mod agreement;
+mod change;
 mod check;
 mod names;
 mod portal;
@@ -58,6 +60,7 @@ use sas_backend::HeadId;
 use serde::{Deserialize, Serialize};
 
 pub use agreement::{Difference, differences};
+pub use change::Change;
 pub use portal::Portal;
 pub use problem::{Invalid, Problem};
 pub use secret::{LinkSecret, SecretError};

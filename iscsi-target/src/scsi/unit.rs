@@ -147,6 +147,13 @@ impl LogicalUnit {
         }
     }
 
+    /// A nexus has learnt of `attention` in another way.
+    pub fn forget(&mut self, nexus: NexusId, attention: Attention) {
+        if let Some(nexus) = self.nexuses.get_mut(&nexus) {
+            nexus.attentions.forget(attention);
+        }
+    }
+
     /// From now on `protection` says who may not change blocks; each nexus for which that makes a difference is told.
     pub fn set_protection(&mut self, protection: Protection) {
         for nexus in self.nexuses.values_mut() {
