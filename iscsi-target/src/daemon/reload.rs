@@ -80,7 +80,7 @@ impl Reloader {
         let prefix = config.key("");
         let settings: Vec<&str> =
             changed.iter().map(|changed| changed.key.strip_prefix(&prefix).unwrap_or(&changed.key)).collect();
-        report.done.push(format!("{} ({}) has another {}", config.name, config.id, settings.join(", ")));
+        report.done.push(format!("changed {} ({}): {}", config.name, config.id, settings.join(", ")));
         tracing::info!(lun = %config.name, settings = settings.join(", "), "changed");
         lun.apply(config);
     }

@@ -77,6 +77,8 @@ impl From<Sense> for Verdict {
 struct Nexus {
     initiator: InitiatorPort,
     relative_port: u16,
+    /// It may only read.
+    protected: bool,
     attentions: Attentions,
 }
 
@@ -129,7 +131,8 @@ impl LogicalUnit {
     pub fn add_nexus(&mut self, nexus: NexusId, initiator: InitiatorPort, relative_port: u16) {
         let mut attentions = Attentions::default();
         attentions.raise(Attention::PowerOn);
-        self.nexuses.insert(nexus, Nexus { initiator, relative_port, attentions });
+        let protected = self.config.protection.covers(&initiator.name);
+        self.nexuses.insert(nexus, Nexus { initiator, relative_port, protected, attentions });
     }
 
     /// A nexus is gone, and its RESERVE with it.
@@ -157,8 +160,8 @@ impl LogicalUnit {
     /// From now on `protection` says who may not change blocks; each nexus for which that makes a difference is told.
     pub fn set_protection(&mut self, protection: Protection) {
         for nexus in self.nexuses.values_mut() {
-            let name = &nexus.initiator.name;
-            if self.config.protection.covers(name) != protection.covers(name) {
+            let before = std::mem::replace(&mut nexus.protected, protection.covers(&nexus.initiator.name));
+            if before != nexus.protected {
                 nexus.attentions.raise(Attention::ModeParametersChanged);
             }
         }
@@ -167,8 +170,7 @@ impl LogicalUnit {
 
     /// Whether a nexus may only read; one that is not known (any more) may not change anything that is protected at all.
     fn is_protected_from(&self, nexus: NexusId) -> bool {
-        let name = self.nexuses.get(&nexus).map_or("", |nexus| &nexus.initiator.name);
-        self.config.protection.covers(name)
+        self.nexuses.get(&nexus).map_or_else(|| self.config.protection.covers(""), |nexus| nexus.protected)
     }
 
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
