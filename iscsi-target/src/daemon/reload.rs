@@ -97,7 +97,6 @@ impl Reloader {
             removals.push((lun.name(), lun.id(), removed));
             tokio::task::spawn_local(remove_one(self.pair.clone(), lun, done));
         }
-        #[expect(clippy::disallowed_methods, reason = "a shell: one limit for all of them")]
         let until = tokio::time::Instant::now() + PATIENCE;
         for (name, id, removed) in removals {
             match tokio::time::timeout_at(until, removed).await {

@@ -102,7 +102,8 @@ impl Lun {
         for listener in self.listeners.take() {
             listener.abort();
         }
-        for (_, by) in std::mem::take(&mut self.orders.borrow_mut().waiting) {
+        let waiting = std::mem::take(&mut self.orders.borrow_mut().waiting);
+        for by in waiting.into_values() {
             match by {
                 // Whoever waits is told by the end of the channel.
                 OrderedBy::Operator(_) => {}
