@@ -59,7 +59,7 @@ use std::time::Duration;
 use sas_backend::HeadId;
 use serde::{Deserialize, Serialize};
 
-pub use agreement::{Difference, differences};
+pub use agreement::{Difference, differences, preferred_by_both};
 pub use change::Change;
 pub use portal::Portal;
 pub use problem::{Invalid, Problem};

@@ -9,7 +9,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::{Config, Lun};
+use super::{Config, HeadName, Lun};
 
 /// Begins every digest; a new version of the list below gets a new one.
 const DIGEST_DOMAIN: &[u8] = b"twinhead configuration 1\n";
@@ -109,6 +109,13 @@ impl Lun {
         }
         settings
     }
+}
+
+/// The head that takes over a LUN when both could, if this one's file says `here` and the other's `there`. Both heads must
+/// come to the same answer, or both would take over, or neither: while the files differ it is a.
+#[must_use]
+pub fn preferred_by_both(here: HeadName, there: Option<HeadName>) -> HeadName {
+    if there.is_none_or(|there| there == here) { here } else { HeadName::A }
 }
 
 fn digest(settings: &BTreeMap<String, String>) -> [u8; 32] {

@@ -2,6 +2,8 @@ use expect_test::{Expect, expect};
 
 use super::*;
 
+mod luns;
+
 const PAIR: &str = r#"
 [target]
 iqn = "iqn.2026-11.com.example:pair1"
@@ -73,65 +75,6 @@ fn a_pair() {
     assert_eq!(config.lun_named("db"), Some(&db));
     assert_eq!(config.luns.keys().copied().collect::<Vec<_>>(), [0, 3]);
     assert_eq!(config.luns[&0].preferred, HeadName::A);
-}
-
-#[test]
-fn writers() {
-    let with = |luns: &str| {
-        format!("target = {{ iqn = \"iqn.2026-11.com.example\" }}\nheads.a.portals = [\"127.0.0.1:3260\"]\n{luns}")
-    };
-    let config = Config::parse(&with(
-        "luns = [{ id = 0, name = \"d\", disk = \"/d\", writers = [\"iqn.1993-08.org.Debian:01:ABC\", \"eui.02004567A425678D\"] }]",
-    ));
-    let names = ["eui.02004567a425678d", "iqn.1993-08.org.debian:01:abc"].map(str::to_owned);
-    assert_eq!(config.unwrap().luns[&0].writers, Some(BTreeSet::from(names)));
-    refused(
-        &with(
-            r#"
-[[luns]]
-id = 0
-name = "a"
-disk = "/a"
-read-only = true
-writers = ["iqn.1993-08.org.debian:01:abc"]
-[[luns]]
-id = 1
-name = "b"
-disk = "/b"
-writers = []
-[[luns]]
-id = 2
-name = "c"
-disk = "/c"
-writers = ["host1", "iqn.1993-08.org.debian:01:abc", "IQN.1993-08.org.debian:01:abc", "iqn.93.org"]
-[[luns]]
-id = 3
-name = "d"
-disk = "/d"
-writers = "all"
-"#,
-        ),
-        &expect![[r#"
-            6 problems
-            line 9, column 11: luns[0].writers: with read-only = true nobody may write
-              found: ["iqn.1993-08.org.debian:01:abc"]
-              right: either read-only = true, or writers
-            line 14, column 11: luns[1].writers: nobody could write
-              found: []
-              right: the names of those who may; or read-only = true
-            line 19, column 12: luns[2].writers: not an iSCSI name: it begins with none of iqn., eui. and naa.
-              found: "host1"
-              right: a list of names of initiators, such as ["iqn.1993-08.org.debian:01:abc"]; /etc/iscsi/initiatorname.iscsi has a client's
-            line 19, column 54: luns[2].writers: is there already
-              found: "IQN.1993-08.org.debian:01:abc"
-              right: each name once; case makes no difference
-            line 19, column 87: luns[2].writers: "93" is not a year and month, such as 1993-08
-              found: "iqn.93.org"
-              right: a list of names of initiators, such as ["iqn.1993-08.org.debian:01:abc"]; /etc/iscsi/initiatorname.iscsi has a client's
-            line 24, column 11: luns[3].writers: not a value that can stand here
-              found: "all"
-              right: a list of names of initiators, such as ["iqn.1993-08.org.debian:01:abc"]; /etc/iscsi/initiatorname.iscsi has a client's"#]],
-    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::arbiter::Order as ArbiterOrder;
 use super::{Lun, OrderedBy};
-use crate::daemon::config::{HeadName, Lun as LunConfig};
+use crate::daemon::config::{Lun as LunConfig, preferred_by_both};
 use crate::scsi::attention::Attention;
 use crate::scsi::{NexusId, port_groups};
 
@@ -51,17 +51,12 @@ impl Lun {
         UnitSettings::new(fixed, config.online_settings())
     }
 
-    /// The head that takes over when both could. If the files do not agree about it, both heads still have to: a.
+    /// See [`preferred_by_both`].
     pub(super) fn prefer(&self) {
         let config = self.config();
         let theirs = self.link.settings_of_peer(self.id);
         let theirs = theirs.and_then(|settings| settings.online().get(&config.key("preferred"))?.parse().ok());
-        let preferred = if theirs.is_none_or(|theirs: HeadName| theirs == config.preferred) {
-            config.preferred
-        } else {
-            HeadName::A
-        };
-        self.post(Event::Preferred(preferred.into()));
+        self.post(Event::Preferred(preferred_by_both(config.preferred, theirs).into()));
     }
 
     /// Tell every nexus that the list of units has changed.
