@@ -29,13 +29,16 @@
 //! preferred = "a"                      # optional; "a" is the default
 //! block-bytes = 512                    # optional: 512 or 4096; otherwise the disk's own
 //! read-only = false                    # optional
+//! # writers = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these initiators may write; others read
 //! ```
 //!
 //! [`Config::parse`] either returns a configuration in which everything holds that the daemon relies on, or
 //! [`Invalid`]: every problem of the file at once, each with its place, what stands there and what would be right.
-//! Heads compare [`Config::agreement`] when they meet and refuse to become a pair while it differs.
+//! Heads compare [`Config::pair_agreement`] when they meet and refuse to become a pair while it differs, and the
+//! settings of each LUN when it opens. What a head that runs can take over from a new file is a [`Change`].
 
 mod agreement;
+mod change;
 mod check;
 mod names;
 mod portal;
@@ -46,7 +49,7 @@ mod size;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -56,7 +59,8 @@ use std::time::Duration;
 use sas_backend::HeadId;
 use serde::{Deserialize, Serialize};
 
-pub use agreement::{Difference, differences};
+pub use agreement::{Difference, differences, preferred_by_both};
+pub use change::Change;
 pub use portal::Portal;
 pub use problem::{Invalid, Problem};
 pub use secret::{LinkSecret, SecretError};
@@ -142,6 +146,9 @@ pub struct Lun {
     pub block_bytes: Option<u32>,
     /// Whether initiators may only read.
     pub read_only: bool,
+    /// The iSCSI names, in their normal form, of the only initiators that may write; `None`: all may, unless it is
+    /// `read_only`.
+    pub writers: Option<BTreeSet<String>>,
 }
 
 /// Why there is no configuration.

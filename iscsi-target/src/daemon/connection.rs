@@ -23,7 +23,7 @@ use crate::pdu::transmit::Transmit;
 use crate::scsi::lun::Lun as LunNumber;
 use crate::scsi::{Command, InitiatorPort, NexusId, Response, missing_lun};
 use crate::session::{
-    CommandEvent, Connection, Event, LoginDetails, PortalConfig, SessionType, TaskId, TaskManagementEvent,
+    AsyncNotice, CommandEvent, Connection, Event, LoginDetails, PortalConfig, SessionType, TaskId, TaskManagementEvent,
     TaskManagementFunction,
 };
 
@@ -105,6 +105,21 @@ impl ConnectionHandle {
     /// Whether it is logged in to use units.
     pub(crate) fn has_session(&self) -> bool {
         self.session.borrow().is_some()
+    }
+
+    /// A unit has come up: if this is a session, it is one of its nexuses.
+    pub(crate) fn join(&self, lun: &Lun) {
+        if let Some(initiator) = self.session.borrow().as_ref() {
+            lun.add_nexus(self.nexus, initiator.clone(), self.relative_port);
+        }
+    }
+
+    /// Tell a session something that it has not asked for.
+    pub(crate) fn notify(&self, notice: &AsyncNotice) {
+        if self.has_session() && !self.is_closed() {
+            self.core.borrow_mut().send_async(notice);
+            self.want_flush();
+        }
     }
 
     /// Answer a command.

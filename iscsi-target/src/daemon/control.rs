@@ -8,6 +8,7 @@
 //! | `{"request":"status"}` | `{"ok":true,"status":{...}}`, see [`super::status`] |
 //! | `{"request":"watch"}` | the same at once, at each change, and at least every second, until the client closes |
 //! | `{"request":"handover","lun":"db","to":"b"}` | `{"ok":true,"message":"..."}` once the new owner serves |
+//! | `{"request":"reload"}` | `{"ok":true,"message":"..."}` once the head is what its file says |
 //! | `{"request":"accept-loss","lun":"db"}` | `{"ok":true,"message":"..."}` once the LUN is served again |
 //!
 //! `lun` is a name or a number; for a handover also `"all"`. `to` may be left out: the head that does not own it now.
@@ -56,6 +57,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<HeadName>,
     },
+    /// Read the configuration again.
+    Reload {},
     /// Serve a LUN again although acknowledged data is lost.
     AcceptLoss {
         /// Which one; never all at once.
@@ -89,6 +92,11 @@ pub enum ControlRequest {
         lun: LunSelector,
         /// Who shall own it; `None`: the head that does not own it now.
         to: Option<HeadName>,
+        /// The answer.
+        reply: oneshot::Sender<Outcome>,
+    },
+    /// Read the configuration again, and do what can be done online.
+    Reload {
         /// The answer.
         reply: oneshot::Sender<Outcome>,
     },

@@ -9,7 +9,7 @@ use std::time::Duration;
 use replication::block::Blocks;
 use replication::link::{Config as LinkConfig, Link, LinkEvent, Units};
 use replication::message::Message;
-use replication::wire::OutFrame;
+use replication::wire::{OutFrame, UnitSettings};
 use sas_backend::buffer::Pool;
 use sas_backend::{HeadId, Incarnation};
 use tokio::io::Interest;
@@ -128,8 +128,22 @@ impl LinkHandle {
         LinkState { peer: self.shared.peer.get(), reason: self.shared.reason.borrow().clone() }
     }
 
-    pub(crate) fn open(&self, unit: u8, block_bytes: u32) {
-        self.with(|core| core.open_unit(unit.into(), block_bytes), |units| units.open(unit.into(), block_bytes));
+    pub(crate) fn open(&self, unit: u8, block_bytes: u32, settings: UnitSettings) {
+        let (unit, again) = (unit.into(), settings.clone());
+        self.with(|core| core.open_unit(unit, block_bytes, settings), |units| units.open(unit, block_bytes, again));
+    }
+
+    /// Settings of a unit have changed, those that may.
+    pub(crate) fn change(&self, unit: u8, settings: UnitSettings) {
+        let (unit, again) = (unit.into(), settings.clone());
+        self.with(|core| core.change_unit(unit, settings), |units| units.change(unit, again));
+    }
+
+    /// What the other head is configured with for a unit; `None` while it has not opened it.
+    pub(crate) fn settings_of_peer(&self, unit: u8) -> Option<UnitSettings> {
+        let wire = self.shared.current.borrow().clone()?;
+        let core = wire.core.borrow();
+        core.as_ref()?.settings_of_peer(unit.into()).cloned()
     }
 
     pub(crate) fn close(&self, unit: u8) {
@@ -245,8 +259,8 @@ impl Wire {
             me: shared.me,
             incarnation: shared.incarnation,
             secret: settings.secret.expose(),
-            digest: settings.config.digest(),
-            agreement: settings.config.agreement(),
+            digest: settings.config.pair_digest(),
+            agreement: settings.config.pair_agreement(),
             nonce,
             ping_ms: settings.ping_ms,
             dead_ms: settings.dead_ms,
@@ -334,6 +348,7 @@ impl Wire {
                 }
                 Some(LinkEvent::UnitUp { unit, peer }) => self.tell(unit, |lun| lun.on_link_up(peer)),
                 Some(LinkEvent::UnitDown { unit }) => self.tell(unit, Lun::on_link_down),
+                Some(LinkEvent::UnitSettings { unit }) => self.tell(unit, Lun::on_settings_of_peer),
                 Some(LinkEvent::Message { unit, message }) => self.tell(unit, |lun| lun.on_message(message)),
                 Some(LinkEvent::Refused { why }) => return self.end(&why, "the heads do not become a pair"),
                 Some(LinkEvent::Closed { why }) => return self.end(&why, "the link is down"),

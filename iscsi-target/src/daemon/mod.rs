@@ -6,6 +6,7 @@
 //! * [`config`]: the file both heads share, checked as a whole before anything starts.
 //! * `process`, `serve`: one head from its start to its end.
 //! * `connection`: one iSCSI connection; `registry`: all of them, and all units.
+//! * `reload`: units that come, go and change meanwhile.
 //! * `lun`: one unit: gate, failover state machine, disk.
 //! * `link`: the connection to the other head.
 //! * `batch`: output leaves at the end of a batch.
@@ -21,6 +22,7 @@ mod link;
 mod lun;
 mod process;
 mod registry;
+mod reload;
 mod report;
 mod serve;
 pub mod status;

@@ -19,7 +19,7 @@ pub fn main_of_head(config: &Path, head: HeadName) -> anyhow::Result<()> {
     // Colours are for terminals, not for a journal or a file.
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-    let config = Config::load(config)?;
+    let (path, config) = (config, Config::load(config)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, super::serve(config, head))
+    tokio::task::LocalSet::new().block_on(&runtime, super::serve(config, path, head))
 }

@@ -7,10 +7,14 @@ use std::rc::Rc;
 use replication::head::Event;
 
 use super::batch::Batch;
+use super::config::Lun as LunConfig;
 use super::connection::ConnectionHandle;
 use super::lun::{Lun, Victims};
+use crate::scsi::attention::Attention;
 use crate::scsi::lun::Lun as LunNumber;
+use crate::scsi::sense::Sense;
 use crate::scsi::{InitiatorPort, NexusId};
+use crate::session::AsyncNotice;
 
 /// Connections at a time; one more is closed at once.
 pub(crate) const CONNECTIONS_MAX: usize = 1024;
@@ -18,13 +22,22 @@ pub(crate) const CONNECTIONS_MAX: usize = 1024;
 /// All units and connections of this process.
 #[derive(Default)]
 pub(crate) struct Registry {
-    luns: RefCell<BTreeMap<u8, Rc<Lun>>>,
+    slots: RefCell<BTreeMap<u8, Slot>>,
+    /// Sessions are to be told that there are other units than before.
+    list_changed: Cell<bool>,
+    stopping: Cell<bool>,
     connections: RefCell<BTreeMap<NexusId, Rc<ConnectionHandle>>>,
     batch: Batch,
     last_nexus: Cell<u64>,
     last_tsih: Cell<u16>,
     /// Counts the moments at which a unit began to be served here; see [`Registry::mark`].
     mark: Cell<u64>,
+}
+
+/// A configured unit.
+enum Slot {
+    Open(Rc<Lun>),
+    Failed { config: LunConfig, why: String },
 }
 
 impl Registry {
@@ -35,22 +48,87 @@ impl Registry {
 
     /// Present a unit to initiators.
     pub(crate) fn add_lun(&self, lun: &Rc<Lun>) {
-        self.luns.borrow_mut().insert(lun.config.id, Rc::clone(lun));
+        self.list_changes();
+        self.slots.borrow_mut().insert(lun.id(), Slot::Open(Rc::clone(lun)));
+        for connection in self.connections.borrow().values() {
+            connection.join(lun);
+        }
     }
 
-    /// All units, by number.
+    /// A unit is configured that cannot be opened, and `why`.
+    pub(crate) fn add_failed(&self, config: LunConfig, why: String) {
+        self.slots.borrow_mut().insert(config.id, Slot::Failed { config, why });
+    }
+
+    /// A unit is not configured any more.
+    pub(crate) fn remove_lun(&self, id: u8) {
+        let removed = self.slots.borrow_mut().remove(&id);
+        if matches!(removed, Some(Slot::Open(_))) {
+            self.list_changes();
+        }
+    }
+
+    /// All units that are open, by number.
     pub(crate) fn luns(&self) -> Vec<Rc<Lun>> {
-        self.luns.borrow().values().cloned().collect()
+        self.slots.borrow().values().filter_map(Slot::open).cloned().collect()
     }
 
-    /// The unit with this number.
+    /// The unit with this number, if it is open.
     pub(crate) fn lun(&self, id: u8) -> Option<Rc<Lun>> {
-        self.luns.borrow().get(&id).cloned()
+        self.slots.borrow().get(&id).and_then(Slot::open).cloned()
     }
 
-    /// The numbers of all units as initiators use them.
+    /// The units that could not be opened, and why.
+    pub(crate) fn failed(&self) -> Vec<(LunConfig, String)> {
+        let failed = |slot: &Slot| match slot {
+            Slot::Failed { config, why } => Some((config.clone(), why.clone())),
+            Slot::Open(_) => None,
+        };
+        self.slots.borrow().values().filter_map(failed).collect()
+    }
+
+    /// All units, as they are configured now.
+    pub(crate) fn configured(&self) -> BTreeMap<u8, LunConfig> {
+        let config = |slot: &Slot| match slot {
+            Slot::Open(lun) => LunConfig::clone(&lun.config()),
+            Slot::Failed { config, .. } => config.clone(),
+        };
+        self.slots.borrow().iter().map(|(id, slot)| (*id, config(slot))).collect()
+    }
+
+    /// The numbers of all units that are open, as initiators use them.
     pub(crate) fn lun_numbers(&self) -> Vec<LunNumber> {
-        self.luns.borrow().values().filter_map(|lun| lun.number()).collect()
+        self.luns().iter().filter_map(|lun| lun.number()).collect()
+    }
+
+    /// No unit is opened any more.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// Whether the process is ending.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// The list of units changes: whoever has a session is told with its next command (SPC-4 6.33), and at the next
+    /// tick without being asked, once for all changes until then.
+    fn list_changes(&self) {
+        for lun in self.luns() {
+            lun.raise_luns_changed();
+        }
+        self.list_changed.set(true);
+    }
+
+    /// RFC 7143 11.9.1: a SCSI event of a unit that the initiator has.
+    fn tell_list_changed(&self) {
+        let Some(lun) = self.lun_numbers().first().copied() else { return };
+        let sense = Sense::from(Attention::ReportedLunsChanged.code()).fixed();
+        let notice = AsyncNotice::ScsiEvent { lun: u64::from_be_bytes(lun.encode()), sense };
+        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
+        for connection in connections {
+            connection.notify(&notice);
+        }
     }
 
     /// Commands that arrive while this is the mark are later than everything that bears a smaller one. A connection
@@ -135,9 +213,21 @@ impl Registry {
 
     /// Some time has passed.
     pub(crate) fn tick(&self) {
+        if self.list_changed.take() {
+            self.tell_list_changed();
+        }
         let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
         for connection in connections {
             connection.tick();
+        }
+    }
+}
+
+impl Slot {
+    fn open(&self) -> Option<&Rc<Lun>> {
+        match self {
+            Self::Open(lun) => Some(lun),
+            Self::Failed { .. } => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use replication::head::{Access, Status as HeadState};
 use replication::message::Mode as HeadMode;
 
-use super::config::HeadName;
+use super::config::{HeadName, Lun as LunConfig, differences};
 use super::lun::{Lun, Pair};
 use super::status::{HeadStatus, LinkStatus, LunStatus, Mode, Status, VERSION};
 
@@ -33,7 +33,7 @@ pub(crate) fn status(pair: &Pair) -> Status {
         target: pair.config.iqn.clone(),
         head: me,
         heads: heads.collect(),
-        luns: luns.iter().map(|lun| lun_status(pair, lun, &sessions)).collect(),
+        luns: all_luns(pair, &sessions),
         link: pair.config.link.as_ref().map(|addresses| LinkStatus {
             up: link.peer.is_some(),
             peer: addresses.address_of(me.other()).to_string(),
@@ -42,14 +42,67 @@ pub(crate) fn status(pair: &Pair) -> Status {
     }
 }
 
+/// Those that are open and those that could not be opened, by number.
+fn all_luns(pair: &Pair, sessions: &BTreeMap<HeadName, u32>) -> Vec<LunStatus> {
+    let open = pair.registry.luns();
+    let open = open.iter().map(|lun| lun_status(pair, lun, sessions));
+    let failed = pair.registry.failed();
+    let failed = failed.iter().map(|(config, why)| failed_status(config, why));
+    let mut all: Vec<LunStatus> = open.chain(failed).collect();
+    all.sort_by_key(|lun| lun.id);
+    all
+}
+
+/// A LUN of which this head knows no more than its file.
+fn failed_status(config: &LunConfig, why: &str) -> LunStatus {
+    LunStatus {
+        id: config.id,
+        name: config.name.clone(),
+        owner: None,
+        mode: Mode::Unavailable,
+        protected_by: "nothing is served".to_owned(),
+        epoch: 0,
+        dirty_bytes: 0,
+        mirror_bytes: 0,
+        size_bytes: 0,
+        sessions: BTreeMap::new(),
+        reason: Some(format!("not open on this head: {why}")),
+        differs: Vec::new(),
+    }
+}
+
+/// Why the heads are no pair for this LUN although they are connected, and in what else their files differ.
+fn compared(pair: &Pair, lun: &Lun) -> (Option<String>, Vec<String>) {
+    if pair.link.state().peer.is_none() {
+        return (None, Vec::new());
+    }
+    let Some(theirs) = pair.link.settings_of_peer(lun.id()) else {
+        let other = pair.name().other();
+        let why = format!("not mirrored: head {other} is connected, but has not opened this LUN; is it in its file?");
+        return (Some(why), Vec::new());
+    };
+    let ours = lun.settings();
+    let words = |here, there| differences(here, there).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let fixed = words(ours.fixed(), theirs.fixed());
+    let why = (!fixed.is_empty()).then(|| format!("not mirrored: the heads do not agree: {}", fixed.join("; ")));
+    (why, words(ours.online(), theirs.online()))
+}
+
 fn lun_status(pair: &Pair, lun: &Rc<Lun>, sessions: &BTreeMap<HeadName, u32>) -> LunStatus {
     let state = lun.status();
     let mode = mode_of(&state);
     let block = u64::from(lun.block_bytes);
     let usual = matches!(mode, Mode::Mirrored) || (pair.config.single() && mode == Mode::Solo);
+    let (not_mirrored, differs) = compared(pair, lun);
+    let reason = match not_mirrored {
+        _ if lun.is_leaving() => Some(format!("being taken out: {}", state.reason)),
+        Some(why) if mode == Mode::Solo => Some(why),
+        Some(why) => Some(format!("{}; {why}", state.reason)),
+        None => (!usual).then(|| state.reason.clone()),
+    };
     LunStatus {
-        id: lun.config.id,
-        name: lun.config.name.clone(),
+        id: lun.id(),
+        name: lun.name(),
         owner: state.owner.map(HeadName::from),
         mode,
         protected_by: protected_by(&state, mode),
@@ -58,7 +111,8 @@ fn lun_status(pair: &Pair, lun: &Rc<Lun>, sessions: &BTreeMap<HeadName, u32>) ->
         mirror_bytes: state.mirror_blocks * block,
         size_bytes: lun.size_bytes(),
         sessions: sessions.clone(),
-        reason: (!usual).then(|| state.reason.clone()),
+        reason,
+        differs,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::control::{ControlRequest, LunRef, LunSelector, Outcome, Server};
 use super::link::LinkHandle;
 use super::lun::{self, Pair};
 use super::registry::Registry;
+use super::reload::Reloader;
 use super::report;
 use crate::session::{PortalAddress, PortalConfig};
 
@@ -31,11 +33,13 @@ const TICK: Duration = Duration::from_millis(25);
 const SHUTDOWN: Duration = Duration::from_secs(60);
 const LISTEN_BACKLOG: i32 = 256;
 
-/// Run head `me` of the pair until it is told to stop.
+/// Run head `me` of the pair, configured by the file at `path`, until it is told to stop.
 ///
 /// # Errors
 /// What keeps it from starting.
-pub async fn serve(config: Config, me: HeadName) -> anyhow::Result<()> {
+pub async fn serve(config: Config, path: &Path, me: HeadName) -> anyhow::Result<()> {
+    // Before anybody could send one: it would end the process.
+    let hangup = signal(SignalKind::hangup())?;
     let config = Rc::new(config);
     let head = config.head(me).with_context(|| format!("the configuration has no head {me}"))?;
     let clock = Clock::start();
@@ -51,6 +55,7 @@ pub async fn serve(config: Config, me: HeadName) -> anyhow::Result<()> {
         pool: Pool::new(),
         link: LinkHandle::new(me.into(), incarnation, clock, &registry),
         registry: Rc::clone(&registry),
+        opened: Rc::default(),
         changes: Rc::new(move || {
             // Nobody may be watching.
             changed.send(()).ok();
@@ -61,9 +66,7 @@ pub async fn serve(config: Config, me: HeadName) -> anyhow::Result<()> {
     for portal in &head.portals {
         listeners.push(listen(portal.listen).with_context(|| format!("portal {}", portal.listen))?);
     }
-    for config in config.luns.values() {
-        registry.add_lun(&lun::open(&pair, config)?);
-    }
+    open_luns(&pair).await?;
     if let Some(secret) = secret {
         pair.link.start(&config, secret, pair.pool.clone()).await.context("the link")?;
     }
@@ -75,7 +78,10 @@ pub async fn serve(config: Config, me: HeadName) -> anyhow::Result<()> {
     }
     let (requests, inbox) = mpsc::channel(16);
     let control = tokio::task::spawn_local(control.serve(requests, changes.clone()));
-    tokio::task::spawn_local(answer(pair.clone(), inbox));
+    let reloader = Reloader::new(&pair, path.to_path_buf());
+    tokio::task::spawn_local(answer(pair.clone(), Rc::clone(&reloader), inbox));
+    tokio::task::spawn_local(reload_on(hangup, Rc::clone(&reloader)));
+    tokio::task::spawn_local(reloader.retry());
     tokio::task::spawn_local(tick(pair.clone()));
     tracing::info!(head = %me, incarnation = format!("{:016x}", incarnation.get()), target = %config.iqn, "ready");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
@@ -84,6 +90,36 @@ pub async fn serve(config: Config, me: HeadName) -> anyhow::Result<()> {
     let result = until_stopped(&pair, changes).await;
     control.abort();
     result
+}
+
+/// Open the disk of every LUN. A bad one keeps no other from being served, but a head that can serve nothing at all does
+/// not start: whoever started it sees that, and starts it again.
+async fn open_luns(pair: &Pair) -> anyhow::Result<()> {
+    let mut first = None;
+    for config in pair.config.luns.values() {
+        match lun::open(pair, config).await {
+            Ok(lun) => pair.registry.add_lun(&lun),
+            Err(error) => {
+                tracing::error!("{error}");
+                pair.registry.add_failed(config.clone(), error.to_string());
+                first.get_or_insert(error);
+            }
+        }
+    }
+    match first {
+        Some(error) if pair.registry.luns().is_empty() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// SIGHUP: as `targetctl reload`, with the answer in the log.
+async fn reload_on(mut hangup: Signal, reloader: Rc<Reloader>) {
+    while hangup.recv().await.is_some() {
+        match reloader.reload().await {
+            Ok(done) => tracing::info!("reload: {done}"),
+            Err(why) => tracing::error!("reload: {why}"),
+        }
+    }
 }
 
 /// A random number for this process; RAM contents belong to it.
@@ -171,7 +207,7 @@ async fn tick(pair: Pair) {
 }
 
 /// Answer what operators ask.
-async fn answer(pair: Pair, mut inbox: mpsc::Receiver<ControlRequest>) {
+async fn answer(pair: Pair, reloader: Rc<Reloader>, mut inbox: mpsc::Receiver<ControlRequest>) {
     while let Some(request) = inbox.recv().await {
         match request {
             // Whoever asked may have gone.
@@ -179,6 +215,10 @@ async fn answer(pair: Pair, mut inbox: mpsc::Receiver<ControlRequest>) {
             ControlRequest::Handover { lun, to, reply } => {
                 let pair = pair.clone();
                 tokio::task::spawn_local(async move { drop(reply.send(hand_over(&pair, &lun, to).await)) });
+            }
+            ControlRequest::Reload { reply } => {
+                let reloader = Rc::clone(&reloader);
+                tokio::task::spawn_local(async move { drop(reply.send(reloader.reload().await)) });
             }
             ControlRequest::AcceptLoss { lun, reply } => {
                 let pair = pair.clone();
@@ -189,7 +229,7 @@ async fn answer(pair: Pair, mut inbox: mpsc::Receiver<ControlRequest>) {
 }
 
 async fn hand_over(pair: &Pair, which: &LunSelector, to: Option<HeadName>) -> Outcome {
-    let ids = which.resolve(&pair.config.luns)?;
+    let ids = which.resolve(&pair.registry.configured())?;
     let done: RefCell<Vec<String>> = RefCell::default();
     for id in ids {
         let lun = pair.registry.lun(id).ok_or_else(|| format!("LUN {id} is not open"))?;
@@ -201,18 +241,18 @@ async fn hand_over(pair: &Pair, which: &LunSelector, to: Option<HeadName>) -> Ou
         let answer = lun.order(Order::Own(to)).await;
         answer
             .unwrap_or_else(|_| Err("the head is stopping".to_owned()))
-            .map_err(|why| format!("{}: {why}", lun.config.name))?;
-        done.borrow_mut().push(format!("{} is served by head {to}", lun.config.name));
+            .map_err(|why| format!("{}: {why}", lun.name()))?;
+        done.borrow_mut().push(format!("{} is served by head {to}", lun.name()));
     }
     Ok(done.take().join(", "))
 }
 
 async fn accept_loss(pair: &Pair, which: &LunRef) -> Outcome {
-    let id = which.resolve(&pair.config.luns)?;
+    let id = which.resolve(&pair.registry.configured())?;
     let lun = pair.registry.lun(id).ok_or_else(|| format!("LUN {id} is not open"))?;
     let answer = lun.order(Order::AcceptLoss).await;
     answer.unwrap_or_else(|_| Err("the head is stopping".to_owned()))?;
-    Ok(format!("{}: goes on with what the disk has", lun.config.name))
+    Ok(format!("{}: goes on with what the disk has", lun.name()))
 }
 
 /// Wait for SIGTERM or SIGINT, then until every unit is handed over or drained. A second one ends the process at once.
@@ -230,6 +270,7 @@ async fn until_stopped(pair: &Pair, mut changes: watch::Receiver<()>) -> anyhow:
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Stopping]) {
         tracing::debug!(%error, "systemd could not be told that we are stopping");
     }
+    pair.registry.stop();
     for lun in pair.registry.luns() {
         lun.post(Event::Shutdown);
     }

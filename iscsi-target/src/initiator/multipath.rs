@@ -138,7 +138,10 @@ impl Multipath {
             PathEvent::Down(reason) => self.on_down(path, &reason, now),
             PathEvent::Completed(PROBE, answer) => self.on_probe(path, &answer, now),
             PathEvent::Completed(Tag(id), answer) => self.on_answer(path, IoId(id), answer, now),
-            PathEvent::Changed => self.members[path.0].mark_stale(now),
+            PathEvent::Changed => {
+                self.members[path.0].mark_stale(now);
+                self.note(path, now, "told of a change");
+            }
             PathEvent::LogoutWanted => self.disconnect(path),
         }
         self.maintain(now);

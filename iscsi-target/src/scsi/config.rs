@@ -2,6 +2,8 @@
 
 use alua::{GroupId, PortGroups, TargetPort};
 
+use crate::scsi::protection::Protection;
+
 /// What a logical unit is; the same on both heads but for `my_group`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitConfig {
@@ -25,8 +27,8 @@ pub struct UnitConfig {
     pub ports: Vec<TargetPort>,
     /// The target's iSCSI name, at most 223 bytes; the same on both heads.
     pub target_name: String,
-    /// Refuse everything that changes blocks.
-    pub read_only: bool,
+    /// Who may not change blocks.
+    pub protection: Protection,
 }
 
 /// A network address authority identifier (SPC-4 7.8.5.6), its first four bits included.

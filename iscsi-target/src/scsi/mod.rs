@@ -11,6 +11,7 @@ pub mod missing_lun;
 pub mod mode;
 pub mod opcodes;
 pub mod port_groups;
+pub mod protection;
 pub mod report_luns;
 pub mod report_opcodes;
 pub mod sense;

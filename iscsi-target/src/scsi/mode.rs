@@ -33,9 +33,9 @@ const DPOFUA: u8 = 0x10;
 /// Device-specific parameter: WP.
 const WRITE_PROTECTED: u8 = 0x80;
 
-/// Answer MODE SENSE.
+/// Answer MODE SENSE. `protected`: whether whoever asks may only read.
 #[must_use]
-pub fn sense(config: &UnitConfig, request: &ModeSense) -> Response {
+pub fn sense(config: &UnitConfig, protected: bool, request: &ModeSense) -> Response {
     if request.page_control == 3 {
         return Response::check(SenseCode::SAVING_PARAMETERS_NOT_SUPPORTED);
     }
@@ -58,14 +58,14 @@ pub fn sense(config: &UnitConfig, request: &ModeSense) -> Response {
         (false, false) => short_descriptor(config),
         (false, true) => long_descriptor(config),
     };
-    let mut bytes = header(config, request, descriptor.len(), pages.len());
+    let mut bytes = header(protected, request, descriptor.len(), pages.len());
     bytes.extend(descriptor);
     bytes.extend(pages);
     Response::parameters(bytes, request.allocation)
 }
 
-fn header(config: &UnitConfig, request: &ModeSense, descriptor: usize, pages: usize) -> Vec<u8> {
-    let specific = DPOFUA | if config.read_only { WRITE_PROTECTED } else { 0 };
+fn header(protected: bool, request: &ModeSense, descriptor: usize, pages: usize) -> Vec<u8> {
+    let specific = DPOFUA | if protected { WRITE_PROTECTED } else { 0 };
     let small = |length: usize| u8::try_from(length).expect("three pages and a descriptor");
     if request.ten {
         let long_lba = u8::from(descriptor == 16);
@@ -175,7 +175,11 @@ mod tests {
     }
 
     fn sensed(config: &UnitConfig, request: &ModeSense) -> Vec<u8> {
-        match sense(config, request) {
+        bytes_of(sense(config, false, request))
+    }
+
+    fn bytes_of(response: Response) -> Vec<u8> {
+        match response {
             Response { status: Status::Good, data_in: DataIn::Parameters(bytes), .. } => bytes,
             other => panic!("{other:?}"),
         }
@@ -207,9 +211,7 @@ mod tests {
         let changeable = ModeSense { page_control: 1, disable_block_descriptors: true, page: 0x08, ..request() };
         let mut expected = vec![23, 0, 0x90, 0, 0x08, 0x12];
         expected.resize(24, 0);
-        let mut config = config();
-        config.read_only = true;
-        assert_eq!(sensed(&config, &changeable), expected);
+        assert_eq!(bytes_of(sense(&config(), true, &changeable)), expected);
     }
 
     #[test]
@@ -219,7 +221,7 @@ mod tests {
             (ModeSense { page: 0x01, ..request() }, Sense::invalid_cdb(2, Some(5))),
             (ModeSense { page: 0x0A, subpage: 1, ..request() }, Sense::invalid_cdb(3, Some(7))),
         ] {
-            assert_eq!(sense(&config(), &request), Response::check(expected));
+            assert_eq!(sense(&config(), false, &request), Response::check(expected));
         }
     }
 

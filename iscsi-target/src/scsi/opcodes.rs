@@ -60,7 +60,7 @@ pub enum Order {
     Free,
     /// Reads blocks.
     Read,
-    /// Changes blocks; refused by a write-protected unit.
+    /// Changes blocks; refused to a nexus for which the unit is write-protected.
     Write,
     /// Speaks of everything written before.
     Flush,

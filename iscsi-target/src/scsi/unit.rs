@@ -15,6 +15,7 @@ use crate::scsi::block::{self, BlockIo};
 use crate::scsi::config::UnitConfig;
 use crate::scsi::decode::Operation;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
+use crate::scsi::protection::Protection;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
 use crate::scsi::{
     Command, InitiatorPort, NexusId, Response, Status, capacity, inquiry, missing_lun, mode, port_groups,
@@ -76,6 +77,8 @@ impl From<Sense> for Verdict {
 struct Nexus {
     initiator: InitiatorPort,
     relative_port: u16,
+    /// It may only read.
+    protected: bool,
     attentions: Attentions,
 }
 
@@ -128,7 +131,8 @@ impl LogicalUnit {
     pub fn add_nexus(&mut self, nexus: NexusId, initiator: InitiatorPort, relative_port: u16) {
         let mut attentions = Attentions::default();
         attentions.raise(Attention::PowerOn);
-        self.nexuses.insert(nexus, Nexus { initiator, relative_port, attentions });
+        let protected = self.config.protection.covers(&initiator.name);
+        self.nexuses.insert(nexus, Nexus { initiator, relative_port, protected, attentions });
     }
 
     /// A nexus is gone, and its RESERVE with it.
@@ -144,6 +148,29 @@ impl LogicalUnit {
         for nexus in self.nexuses.values_mut() {
             nexus.attentions.raise(attention);
         }
+    }
+
+    /// A nexus has learnt of `attention` in another way.
+    pub fn forget(&mut self, nexus: NexusId, attention: Attention) {
+        if let Some(nexus) = self.nexuses.get_mut(&nexus) {
+            nexus.attentions.forget(attention);
+        }
+    }
+
+    /// From now on `protection` says who may not change blocks; each nexus for which that makes a difference is told.
+    pub fn set_protection(&mut self, protection: Protection) {
+        for nexus in self.nexuses.values_mut() {
+            let before = std::mem::replace(&mut nexus.protected, protection.covers(&nexus.initiator.name));
+            if before != nexus.protected {
+                nexus.attentions.raise(Attention::ModeParametersChanged);
+            }
+        }
+        self.config.protection = protection;
+    }
+
+    /// Whether a nexus may only read; one that is not known (any more) may not change anything that is protected at all.
+    fn is_protected_from(&self, nexus: NexusId) -> bool {
+        self.nexuses.get(&nexus).map_or_else(|| self.config.protection.covers(""), |nexus| nexus.protected)
     }
 
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
@@ -213,7 +240,7 @@ impl LogicalUnit {
                 return Err(Sense::from(SenseCode { key: SenseKey::NotReady, asc: why.asc, ascq: why.ascq }).into());
             }
         }
-        if self.config.read_only && row.order == Order::Write {
+        if row.order == Order::Write && self.is_protected_from(nexus) {
             return Err(Sense::from(SenseCode::WRITE_PROTECTED).into());
         }
         let reserved_by_another = self.reserved_by.is_some_and(|holder| holder != nexus);
@@ -255,7 +282,9 @@ impl LogicalUnit {
             Operation::ReportLuns { .. } => Verdict::ReportLuns,
             Operation::ReadCapacity10 => capacity::read_capacity_10(config).into(),
             Operation::ReadCapacity16 { allocation } => capacity::read_capacity_16(config, allocation).into(),
-            Operation::ModeSense(request) => mode::sense(config, &request).into(),
+            Operation::ModeSense(request) => {
+                mode::sense(config, self.is_protected_from(command.nexus), &request).into()
+            }
             Operation::ModeSelect { ten, length } => {
                 mode::select(config, ten, length, command.data_out.as_deref()).into()
             }

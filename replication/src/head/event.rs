@@ -163,7 +163,11 @@ pub enum Event<D> {
     },
     /// So many sessions of initiators use this head now: something to show, nothing depends on it.
     Sessions(u32),
-    /// The process is to end: hand over, or drain.
+    /// Another head is to take over from now on when both could.
+    Preferred(HeadId),
+    /// The daemon has changed what it keeps in the superblock beside the ownership: an owner writes it once more.
+    RecordAgain,
+    /// The process is to end, or to let go of the unit: hand over, or drain.
     Shutdown,
 }
 

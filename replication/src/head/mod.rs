@@ -175,6 +175,10 @@ impl<D: Data> Head<D> {
                 self.core.sessions = sessions;
                 None
             }
+            Event::Preferred(head) => {
+                self.core.config.preferred = head;
+                None
+            }
             Event::Shutdown => {
                 self.core.stopping = true;
                 None

@@ -495,3 +495,27 @@ fn a_head_that_stops_takes_no_unit() {
     let actions = bench.on(order);
     assert!(matches!(&actions[..], [A::OrderDone { id: OrderId(1), result: Err(_) }]), "{actions:?}");
 }
+
+#[test]
+fn an_owner_records_again_what_it_is_when_asked_to() {
+    let mut bench = Bench::mirrored();
+    let record = bench.on(Event::RecordAgain);
+    let [A::WriteSuperblock(next)] = &record[..] else { panic!("{record:?}") };
+    assert_eq!((next.epoch, next.owner, next.mirror), (Epoch(3), Some(HeadId::A), Some(process(PEER))));
+    assert_eq!(bench.on(Event::RecordAgain), [], "one at a time");
+    let record = bench.on(Event::SuperblockWritten(Ok(())));
+    assert!(matches!(&record[..], [A::WriteSuperblock(next)] if next.epoch == Epoch(3)), "{record:?}");
+    assert_eq!(bench.on(Event::SuperblockWritten(Ok(()))), []);
+    assert_eq!(Bench::standby(disk(1)).on(Event::RecordAgain), [], "a standby never writes it");
+}
+
+#[test]
+fn another_head_can_become_the_preferred_one() {
+    let mut bench = Bench::standby(disk(1));
+    bench.on(Event::Preferred(HeadId::B));
+    bench.on(Event::LinkUp { peer: process(PEER) });
+    bench.on(Event::SuperblockRead(Ok(disk(1))));
+    let claims = || peer_is(PeerRole::Standby { claim: Some(true) });
+    assert_eq!(bench.on(claims()), [], "the other head has a claim, and is preferred");
+    assert_eq!(bench.on(Event::Preferred(HeadId::A)), [A::ReadSuperblock], "now this one takes over");
+}

@@ -17,7 +17,7 @@ pub struct Config<'a> {
     pub secret: &'a [u8],
     /// SHA-256 of `agreement`, or whatever stands for it.
     pub digest: [u8; 32],
-    /// The settings that must be the same on both heads.
+    /// The settings of the pair as a whole, which must be the same on both heads.
     pub agreement: BTreeMap<String, String>,
     /// Random bytes, new for each connection.
     pub nonce: [u8; 32],
@@ -37,7 +37,7 @@ pub enum LinkEvent {
         /// Its process.
         incarnation: Incarnation,
     },
-    /// The link of a unit is up.
+    /// The link of a unit is up, and [`super::Link::settings_of_peer`] are known.
     UnitUp {
         /// Which.
         unit: u32,
@@ -46,6 +46,11 @@ pub enum LinkEvent {
     },
     /// The link of a unit is down, and not because this head closed it.
     UnitDown {
+        /// Which.
+        unit: u32,
+    },
+    /// The peer's settings of a unit have changed while its link is up.
+    UnitSettings {
         /// Which.
         unit: u32,
     },
@@ -71,7 +76,10 @@ pub enum LinkEvent {
 impl LinkEvent {
     pub(super) fn unit(&self) -> Option<u32> {
         match self {
-            Self::UnitUp { unit, .. } | Self::UnitDown { unit } | Self::Message { unit, .. } => Some(*unit),
+            Self::UnitUp { unit, .. }
+            | Self::UnitDown { unit }
+            | Self::UnitSettings { unit }
+            | Self::Message { unit, .. } => Some(*unit),
             Self::Ready { .. } | Self::Refused { .. } | Self::Closed { .. } => None,
         }
     }

@@ -38,7 +38,7 @@ pub use units::Units;
 use crate::block::{Blocks, Data, Extent, Millis};
 use crate::message::Message;
 use crate::wire::message::exchange_data;
-use crate::wire::{Frame, FrameError, Framer, Generation, Hello, MAX_PAYLOAD_BYTES, OutFrame};
+use crate::wire::{Frame, FrameError, Framer, Generation, Hello, MAX_PAYLOAD_BYTES, OutFrame, UnitSettings};
 use handshake::{Handshake, Step};
 use outbox::Outbox;
 use units::Moves;
@@ -136,9 +136,24 @@ impl Link {
     ///
     /// # Panics
     /// If the link has no units.
-    pub fn open_unit(&mut self, unit: u32, block_bytes: u32) {
-        let frame = self.units_mut().open_and_tell(unit, block_bytes);
+    pub fn open_unit(&mut self, unit: u32, block_bytes: u32, settings: UnitSettings) {
+        let frame = self.units_mut().open_and_tell(unit, block_bytes, settings);
         self.tell(frame);
+    }
+
+    /// The settings of `unit` have changed, those that may; nothing happens if it is not open.
+    ///
+    /// # Panics
+    /// If the link has no units, or a fixed setting has changed.
+    pub fn change_unit(&mut self, unit: u32, settings: UnitSettings) {
+        let frame = self.units_mut().change_and_tell(unit, settings);
+        self.tell(frame);
+    }
+
+    /// What the peer's configuration says about `unit`, if it has opened it on this connection.
+    #[must_use]
+    pub fn settings_of_peer(&self, unit: u32) -> Option<&UnitSettings> {
+        self.units.as_ref()?.settings_of_peer(unit)
     }
 
     /// Close the link of `unit` with everything queued on it in either direction. There is no [`LinkEvent::UnitDown`].
@@ -257,10 +272,12 @@ impl Link {
         match frame {
             Frame::Ping { number } => self.outbox.pong(number),
             Frame::Pong { number } => self.round_trip_ms = Some(self.now.since(Millis(number))),
-            Frame::UnitOpen { unit, generation, echo } => match self.units_mut().on_open(unit, generation, echo) {
-                Ok(moves) => self.apply(unit, moves),
-                Err(units::TooMany) => self.close("the other head has too many units"),
-            },
+            Frame::UnitOpen { unit, generation, echo, settings } => {
+                match self.units_mut().on_open(unit, generation, echo, settings) {
+                    Ok(moves) => self.apply(unit, moves),
+                    Err(units::TooMany) => self.close("the other head has too many units"),
+                }
+            }
             Frame::UnitClosed { unit, generation } => {
                 let moves = self.units_mut().on_closed(unit, generation);
                 self.apply(unit, moves);
@@ -297,6 +314,9 @@ impl Link {
         if moves.down {
             self.outbox.forget(unit);
             self.events.push_back(LinkEvent::UnitDown { unit });
+        }
+        if moves.changed {
+            self.events.push_back(LinkEvent::UnitSettings { unit });
         }
         if moves.up {
             self.events.push_back(LinkEvent::UnitUp { unit, peer });

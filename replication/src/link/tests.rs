@@ -33,6 +33,16 @@ fn config(side: usize) -> Config<'static> {
     }
 }
 
+/// Of a unit, on both heads unless a test says otherwise.
+fn settings() -> UnitSettings {
+    settings_of("/dev/one", "a")
+}
+
+fn settings_of(disk: &str, preferred: &str) -> UnitSettings {
+    let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    UnitSettings::new(one("disk", disk), one("preferred", preferred))
+}
+
 fn incarnation(side: usize) -> Incarnation {
     Incarnation::new(100 + side as u64).unwrap()
 }
@@ -76,8 +86,8 @@ impl Pair {
     /// Ready, and unit 1 is up.
     fn up() -> Self {
         let mut pair = Self::ready();
-        pair.links[A].open_unit(1, 512);
-        pair.links[B].open_unit(1, 512);
+        pair.links[A].open_unit(1, 512, settings());
+        pair.links[B].open_unit(1, 512, settings());
         pair.settle();
         for side in [A, B] {
             assert_eq!(pair.take(side), [LinkEvent::UnitUp { unit: 1, peer: incarnation(1 - side) }]);

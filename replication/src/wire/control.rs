@@ -9,7 +9,7 @@
 //! | 5 | Refuse | up to 512 bytes of UTF-8 |
 //! | 6 | Ping | number (8) |
 //! | 7 | Pong | number (8) |
-//! | 8 | UnitOpen | echo (8), 0 none |
+//! | 8 | UnitOpen | echo (8), 0 none; then the settings of the unit ([`super::settings`]) |
 //! | 9 | UnitClosed | - |
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use nom::{IResult, Parser};
 use sas_backend::{HeadId, Incarnation};
 
 use super::header::Kind;
-use super::{Frame, Generation};
+use super::{Frame, Generation, UnitSettings};
 
 /// Bytes of a Hello.
 pub const HELLO_BYTES: usize = 80;
@@ -123,8 +123,8 @@ pub(super) fn parse(kind: Kind, body: &[u8]) -> Option<Frame> {
 pub(super) fn parse_of_unit(kind: Kind, unit: u32, generation: Generation, body: &[u8]) -> Option<Frame> {
     match kind {
         Kind::UnitOpen => {
-            let echo = Generation::new(whole(le_u64, body)?);
-            Some(Frame::UnitOpen { unit, generation, echo })
+            let (echo, settings) = whole(pair(le_u64, UnitSettings::parse), body)?;
+            Some(Frame::UnitOpen { unit, generation, echo: Generation::new(echo), settings })
         }
         Kind::UnitClosed => body.is_empty().then_some(Frame::UnitClosed { unit, generation }),
         _ => None,
@@ -159,11 +159,17 @@ fn bytes_32(input: &[u8]) -> IResult<&[u8], [u8; 32]> {
 fn agreement(input: &[u8]) -> IResult<&[u8], Agreement> {
     let (rest, complete) =
         map_opt(le_u8, |byte| [false, true].get(usize::from(byte)).copied()).parse_complete(input)?;
-    let (rest, settings) = many0(pair(text, text)).parse_complete(rest)?;
+    let (rest, settings) = settings(rest)?;
+    Ok((rest, Agreement { settings, complete }))
+}
+
+/// Settings and their values, ascending by key.
+pub(super) fn settings(input: &[u8]) -> IResult<&[u8], BTreeMap<String, String>> {
+    let (rest, settings) = many0(pair(text, text)).parse_complete(input)?;
     if !settings.is_sorted_by(|(before, _), (after, _)| before < after) {
         return Err(nom::Err::Failure(nom::error::Error::new(input, nom::error::ErrorKind::Verify)));
     }
-    Ok((rest, Agreement { settings: settings.into_iter().collect(), complete }))
+    Ok((rest, settings.into_iter().collect()))
 }
 
 fn text(input: &[u8]) -> IResult<&[u8], String> {

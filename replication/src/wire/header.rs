@@ -22,6 +22,7 @@ use nom::number::complete::{le_u16, le_u32, le_u64};
 use super::control::{HELLO_BYTES, MAX_AGREEMENT_BYTES, MAX_REFUSAL_BYTES};
 use super::framer::FrameError;
 use super::message::WRITE_BYTES;
+use super::settings::MAX_SETTINGS_BYTES;
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 40;
@@ -33,7 +34,7 @@ pub const MAX_BODY_BYTES: usize = MAX_AGREEMENT_BYTES;
 const MAGIC: &[u8; 4] = b"TWHL";
 const CRC_AT: usize = 36;
 
-const _: () = assert!(CRC_AT + 4 == HEADER_BYTES);
+const _: () = assert!(CRC_AT + 4 == HEADER_BYTES && 8 + MAX_SETTINGS_BYTES <= MAX_BODY_BYTES);
 
 /// What a frame is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub(super) static KINDS: [Row; 21] = [
     row(5, Kind::Refuse, "Refuse", 0..=MAX_REFUSAL_BYTES, Scope::Link),
     row(6, Kind::Ping, "Ping", 8..=8, Scope::Link),
     row(7, Kind::Pong, "Pong", 8..=8, Scope::Link),
-    row(8, Kind::UnitOpen, "UnitOpen", 8..=8, Scope::Unit),
+    row(8, Kind::UnitOpen, "UnitOpen", 8 + 2..=8 + MAX_SETTINGS_BYTES, Scope::Unit),
     row(9, Kind::UnitClosed, "UnitClosed", 0..=0, Scope::Unit),
     row(16, Kind::State, "State", 24..=24, Scope::Unit),
     row(17, Kind::Invite, "Invite", 16..=16, Scope::Unit),

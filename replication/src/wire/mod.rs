@@ -3,6 +3,7 @@
 //! A frame is a header ([`header`]), a short body and, for a Write only, a payload. Integers are little-endian. The kinds:
 //!
 //! * [`control`]: about the connection and about the links of single units.
+//! * [`settings`]: what is compared about one unit.
 //! * [`message`]: the messages of one unit ([`crate::message`]).
 //! * [`framer`]: cuts a byte stream into frames; a large payload goes straight into a buffer of its own.
 //!
@@ -13,6 +14,7 @@ pub mod control;
 pub mod framer;
 pub mod header;
 pub mod message;
+pub mod settings;
 
 use std::num::NonZeroU64;
 
@@ -21,6 +23,7 @@ use sas_backend::buffer::Payload;
 pub use control::{Agreement, Hello};
 pub use framer::{FrameError, Framer};
 pub use header::{HEADER_BYTES, VERSION};
+pub use settings::UnitSettings;
 
 use crate::message::Message;
 use header::{Header, Kind};
@@ -80,6 +83,8 @@ pub enum Frame {
         generation: Generation,
         /// The receiver's, if the sender knows it.
         echo: Option<Generation>,
+        /// What the sender's configuration says about the unit. The same generation may come again with others.
+        settings: UnitSettings,
     },
     /// The sender's end of a unit's link is closed.
     UnitClosed {
@@ -170,8 +175,9 @@ impl Frame {
                 out.extend(number.to_le_bytes());
                 Kind::Pong
             }
-            Self::UnitOpen { echo, .. } => {
+            Self::UnitOpen { echo, settings, .. } => {
                 out.extend(echo.map_or(0, Generation::get).to_le_bytes());
+                settings.emit(out);
                 Kind::UnitOpen
             }
             Self::UnitClosed { .. } => Kind::UnitClosed,

@@ -24,6 +24,10 @@ fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
+fn unit_settings() -> UnitSettings {
+    UnitSettings::new(settings(&[("disk", "/d")]), settings(&[("name", "db"), ("writers", "")]))
+}
+
 fn of_unit(message: Message<Payload>) -> Frame {
     Frame::Message { unit: 7, generation: generation(), message }
 }
@@ -77,14 +81,19 @@ fn golden_control() -> Vec<(Frame, &'static str, &'static str)> {
             "0900000000000000",
         ),
         (
-            Frame::UnitOpen { unit: 7, generation: generation(), echo: None },
-            "5457484c0100080007000000080000008877665544332211000000008ab2288c0000000092e8b957",
-            "0000000000000000",
+            Frame::UnitOpen { unit: 7, generation: generation(), echo: None, settings: UnitSettings::default() },
+            "5457484c01000800070000000a0000008877665544332211000000006bf0dde300000000b14c9fad",
+            "00000000000000000000",
         ),
         (
-            Frame::UnitOpen { unit: 7, generation: generation(), echo: Generation::new(0x99) },
-            "5457484c010008000700000008000000887766554433221100000000a7545837000000000ca7478b",
-            "9900000000000000",
+            Frame::UnitOpen {
+                unit: 7,
+                generation: generation(),
+                echo: Generation::new(0x99),
+                settings: unit_settings(),
+            },
+            "5457484c010008000700000029000000887766554433221100000000954ba48c00000000c1655419",
+            "99000000000000000a0004006469736b02002f6404006e616d65020064620700777269746572730000",
         ),
         (
             Frame::UnitClosed { unit: 7, generation: generation() },

@@ -12,7 +12,7 @@ pub const LUN_NAME_MAX_BYTES: usize = 64;
 pub struct Identity {
     /// The iSCSI name of the target, which is the name of the pair.
     pub iqn: String,
-    /// The name of the LUN in the configuration.
+    /// The name of the LUN in the configuration; the only part that can change.
     pub lun_name: String,
     /// Random; serial number and NAA designators derive from it.
     pub uuid: [u8; 16],
@@ -67,6 +67,12 @@ impl Identity {
             return Err(IdentityError::DataBytes { data_bytes, device_bytes });
         }
         Ok(())
+    }
+
+    /// Whether it is that of the same LUN, which may have been renamed.
+    #[must_use]
+    pub fn is_of_same_lun(&self, other: &Self) -> bool {
+        *self == Self { lun_name: self.lun_name.clone(), ..other.clone() }
     }
 
     /// The unit serial number: the uuid in 32 hexadecimal digits.
@@ -127,6 +133,8 @@ mod tests {
     #[test]
     fn bounds_are_checked() {
         assert_eq!(example().check(), Ok(()));
+        assert!(example().is_of_same_lun(&Identity { lun_name: "mail".to_owned(), ..example() }));
+        assert!(!example().is_of_same_lun(&Identity { uuid: [7; 16], ..example() }));
         let check = |change: fn(&mut Identity)| {
             let mut identity = example();
             change(&mut identity);

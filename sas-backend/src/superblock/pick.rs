@@ -64,7 +64,7 @@ fn foreign(block: &[u8; SUPERBLOCK_BYTES]) -> Picked {
 
 fn newer_of(first: Superblock, second: Superblock) -> Picked {
     let damaged = |why: &str| Picked::Damaged { why: why.to_owned() };
-    if first.identity != second.identity {
+    if !first.identity.is_of_same_lun(&second.identity) {
         return damaged("the two copies belong to different LUNs");
     }
     if first.sequence == second.sequence && first != second {

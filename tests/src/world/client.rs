@@ -75,7 +75,7 @@ impl World {
             Want::Read { extent, .. } => Operation::Read(extent),
             Want::Flush => Operation::Flush,
         };
-        let life = self.slots[slot_of(head)].incarnation;
+        let life = self.slots[slot_of(head)].life;
         let delay = self.between(0, 2);
         let event = Box::new(Event::Request(Request { op, operation }));
         self.at(delay, Entry::Deliver { to: head, life, event });
@@ -91,7 +91,7 @@ impl World {
         client.asked = None;
         client.head = head.other();
         self.at(5, Entry::Client { of });
-        let life = self.slots[slot_of(head)].incarnation;
+        let life = self.slots[slot_of(head)].life;
         self.deliver(head, life, Event::Cancel(asked))
     }
 

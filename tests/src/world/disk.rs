@@ -57,7 +57,7 @@ impl SimDisk {
 impl World {
     /// A disk command of a head: it takes effect after a while, if the head is still registered then.
     pub(super) fn submit(&mut self, of: HeadId, id: IoId, command: DiskCommand<Marks>) {
-        let life = self.slots[slot_of(of)].incarnation;
+        let life = self.slots[slot_of(of)].life;
         self.disk.serial += 1;
         let serial = self.disk.serial;
         self.disk.commands.insert(serial, Command { life, aborted: false, id, command });
@@ -101,14 +101,14 @@ impl World {
             return;
         }
         arbiter.busy = true;
-        let life = self.slots[slot_of(of)].incarnation;
+        let life = self.slots[slot_of(of)].life;
         let delay = if self.chance(5) { self.between(20, 500) } else { self.between(0, 10) };
         self.at(delay, Entry::ArbiterEffect { of, life });
     }
 
     pub(super) fn on_arbiter_effect(&mut self, of: HeadId, life: Incarnation) -> Result<(), String> {
         let me = slot_of(of);
-        if self.slots[me].incarnation != life {
+        if self.slots[me].life != life {
             return Ok(());
         }
         self.slots[me].arbiter.busy = false;
@@ -162,7 +162,7 @@ impl World {
 
     pub(super) fn on_beat(&mut self, of: HeadId, life: Incarnation) {
         let slot = &self.slots[slot_of(of)];
-        if slot.incarnation != life || slot.head.is_none() || (slot.heartbeat.is_none() && !slot.watching) {
+        if slot.life != life || slot.head.is_none() || (slot.heartbeat.is_none() && !slot.watching) {
             return;
         }
         let (beating, watching, paused) = (slot.heartbeat.is_some(), slot.watching, slot.paused_until > self.now);
@@ -187,7 +187,7 @@ impl World {
             return self.deliver(of, life, Event::Conflict);
         }
         let count = self.disk.beats[me].map_or(0, |(_, count)| count);
-        self.disk.beats[me] = Some((life, count + 1));
+        self.disk.beats[me] = Some((self.slots[me].process, count + 1));
         self.deliver(of, life, Event::Heartbeat { started: Millis(started) })
     }
 

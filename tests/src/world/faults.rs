@@ -3,7 +3,7 @@
 use replication::head::{Access, Event, Head, Order, OrderId};
 use sas_backend::{HeadId, Incarnation};
 
-use super::{Entry, World, slot_of};
+use super::{Entry, Slot, World, slot_of};
 
 impl World {
     pub(super) fn fault(&mut self) -> Result<(), String> {
@@ -31,18 +31,18 @@ impl World {
                 let pause = self.between(10, 2_500);
                 self.note(|| format!("{of} is stopped for {pause} ms"));
                 self.slots[slot_of(of)].paused_until = self.now + pause;
-                let life = self.slots[slot_of(of)].incarnation;
+                let life = self.slots[slot_of(of)].life;
                 self.at(pause, Entry::Wake { of, life });
             }
             8 => {
                 self.orders += 1;
                 let order = Event::Order { id: OrderId(self.orders), order: Order::Own(of) };
                 let to = if self.chance(50) { HeadId::A } else { HeadId::B };
-                let life = self.slots[slot_of(to)].incarnation;
+                let life = self.slots[slot_of(to)].life;
                 return self.deliver(to, life, order);
             }
             9 if self.may_die() => {
-                let life = self.slots[slot_of(of)].incarnation;
+                let life = self.slots[slot_of(of)].life;
                 return self.deliver(of, life, Event::Shutdown);
             }
             _ => {}
@@ -61,7 +61,9 @@ impl World {
             .iter()
             .all(|slot| slot.head.is_some() && slot.paused_until <= self.now && slot.link_seen.is_some());
         let complete = self.disk.ownership.mirror.is_some() || !self.disk.ownership.draining;
-        let in_life = |incarnation: Incarnation| self.slots.iter().any(|slot| slot.incarnation == incarnation);
+        // A process that has let go of the unit and opened it again has nothing of what it held before.
+        let holds = |slot: &Slot| slot.life == slot.process || self.disk.ownership.epoch > slot.since;
+        let in_life = |copy: Incarnation| self.slots.iter().any(|slot| slot.process == copy && holds(slot));
         let copies_live = [self.disk.ownership.mirror, self.disk.ownership.owner_incarnation]
             .into_iter()
             .all(|copy| copy.is_none_or(in_life));
@@ -81,7 +83,7 @@ impl World {
             if self.slots[slot_of(of)].head.is_none() {
                 self.start(of);
             }
-            let life = self.slots[slot_of(of)].incarnation;
+            let life = self.slots[slot_of(of)].life;
             self.at(0, Entry::Wake { of, life });
         }
         self.at(1, Entry::Connect);
@@ -99,7 +101,7 @@ impl World {
         self.oracle.forget();
         self.orders += 1;
         let id = OrderId(self.orders);
-        let life = self.slots[0].incarnation;
+        let life = self.slots[0].life;
         self.deliver(HeadId::A, life, Event::Order { id, order: Order::AcceptLoss })
     }
 

@@ -40,13 +40,13 @@ impl World {
     }
 
     pub(super) fn on_link(&mut self, to: HeadId, connection: u64, up: bool) -> Result<(), String> {
-        let life = self.slots[slot_of(to)].incarnation;
+        let life = self.slots[slot_of(to)].life;
         if up {
             if connection != self.connection {
                 return Ok(());
             }
             let other = slot_of(to.other());
-            return self.deliver(to, life, Event::LinkUp { peer: self.slots[other].incarnation });
+            return self.deliver(to, life, Event::LinkUp { peer: self.slots[other].process });
         }
         if self.slots[slot_of(to)].link_seen == Some(connection) {
             self.slots[slot_of(to)].link_seen = None;

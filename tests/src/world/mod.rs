@@ -22,7 +22,7 @@ use rand::{RngExt, SeedableRng};
 use replication::head::{Access, Action, Config, Event, Head, OpId};
 use replication::message::Message;
 use replication::{Data, Millis};
-use sas_backend::{HeadId, Incarnation};
+use sas_backend::{Epoch, HeadId, Incarnation};
 
 use client::Client;
 use disk::{Arbiter, SimDisk};
@@ -75,7 +75,14 @@ pub struct Report {
 
 struct Slot {
     head: Option<Head<Marks>>,
-    incarnation: Incarnation,
+    /// One life of the unit on this head: what belongs to another one reaches nobody.
+    life: Incarnation,
+    /// The process that it lives in.
+    process: Incarnation,
+    /// It was let go of, and its process goes on.
+    let_go: bool,
+    /// The epoch on the disk when this life began.
+    since: Epoch,
     paused_until: u64,
     /// What has arrived while it was stopped.
     backlog: VecDeque<Event<Marks>>,
@@ -146,7 +153,10 @@ impl World {
     pub fn new(seed: u64, plan: Plan, logging: bool) -> Self {
         let slot = || Slot {
             head: None,
-            incarnation: Incarnation::new(1).expect("not zero"),
+            life: Incarnation::new(1).expect("not zero"),
+            process: Incarnation::new(1).expect("not zero"),
+            let_go: false,
+            since: Epoch(0),
             paused_until: 0,
             backlog: VecDeque::new(),
             arbiter: Arbiter::default(),
@@ -252,7 +262,7 @@ impl World {
             Entry::Deliver { to, life, event } => self.deliver(to, life, *event),
             Entry::Message { to, connection, message } => {
                 if connection == self.connection && self.slots[slot_of(to)].link_seen == Some(connection) {
-                    let life = self.slots[slot_of(to)].incarnation;
+                    let life = self.slots[slot_of(to)].life;
                     return self.deliver(to, life, Event::Message(*message));
                 }
                 Ok(())
@@ -267,7 +277,7 @@ impl World {
             Entry::BeatEffect { of, life, started } => self.on_beat_effect(of, life, started),
             Entry::WatchEffect { of, life, started } => self.on_watch_effect(of, life, started),
             Entry::Tick { of, life } => {
-                if self.slots[slot_of(of)].incarnation == life && self.slots[slot_of(of)].head.is_some() {
+                if self.slots[slot_of(of)].life == life && self.slots[slot_of(of)].head.is_some() {
                     self.at(50, Entry::Tick { of, life });
                     return self.deliver(of, life, Event::Tick);
                 }
@@ -300,7 +310,7 @@ impl World {
     /// Hand an event to a head, unless it belongs to an earlier life or has to wait until the head is scheduled again.
     fn deliver(&mut self, to: HeadId, life: Incarnation, event: Event<Marks>) -> Result<(), String> {
         let slot = &self.slots[slot_of(to)];
-        if slot.incarnation != life || slot.head.is_none() {
+        if slot.life != life || slot.head.is_none() {
             return Ok(());
         }
         if slot.paused_until > self.now || !slot.backlog.is_empty() {
@@ -312,7 +322,7 @@ impl World {
 
     /// A stopped head goes on with what has arrived meanwhile, in order.
     fn wake(&mut self, of: HeadId, life: Incarnation) -> Result<(), String> {
-        if self.slots[slot_of(of)].incarnation != life || self.slots[slot_of(of)].paused_until > self.now {
+        if self.slots[slot_of(of)].life != life || self.slots[slot_of(of)].paused_until > self.now {
             return Ok(());
         }
         while let Some(event) = self.slots[slot_of(of)].backlog.pop_front() {
@@ -351,7 +361,7 @@ impl World {
         if !matches!(action, Action::Send(Message::LeaseRequest { .. } | Message::LeaseGrant { .. })) {
             self.note(|| format!("{of}    -> {action:?}"));
         }
-        let life = self.slots[slot_of(of)].incarnation;
+        let life = self.slots[slot_of(of)].life;
         match action {
             Action::Complete { op, outcome } => return self.on_complete(of, op, outcome),
             Action::Disk { id, command } => self.submit(of, id, command),
@@ -396,16 +406,22 @@ impl World {
             }
             Action::CloseSessions => self.fail_requests_of(of),
             Action::OrderDone { .. } | Action::Announce(_) => {}
-            Action::Stopped => self.kill(of),
+            Action::Stopped => {
+                // Either the process ends, or it has let go of the unit and may open it again.
+                self.slots[slot_of(of)].let_go = self.chance(50);
+                self.kill(of);
+            }
         }
         Ok(())
     }
 
     fn start(&mut self, of: HeadId) {
-        let incarnation = Incarnation::new(self.rng.random_range(1..u64::MAX)).expect("not zero");
+        let life = Incarnation::new(self.rng.random_range(1..u64::MAX)).expect("not zero");
+        let slot = &mut self.slots[slot_of(of)];
+        let process = if std::mem::take(&mut slot.let_go) { slot.process } else { life };
         let config = Config {
             me: of,
-            incarnation,
+            incarnation: process,
             paired: true,
             preferred: HeadId::A,
             lease_ms: LEASE_MS,
@@ -418,16 +434,18 @@ impl World {
         };
         let slot = &mut self.slots[slot_of(of)];
         slot.head = Some(Head::new(config));
-        slot.incarnation = incarnation;
+        slot.life = life;
+        slot.process = process;
+        slot.since = self.disk.ownership.epoch;
         slot.paused_until = 0;
         slot.backlog.clear();
         slot.arbiter = Arbiter::default();
         slot.heartbeat = None;
         slot.watching = false;
         slot.access = Access::Changing;
-        self.note(|| format!("{of} starts as {:x}", incarnation.get()));
-        self.at(0, Entry::Deliver { to: of, life: incarnation, event: Box::new(Event::Start) });
-        self.at(self.serial % 50, Entry::Tick { of, life: incarnation });
+        self.note(|| format!("{of} starts as {:x}", process.get()));
+        self.at(0, Entry::Deliver { to: of, life, event: Box::new(Event::Start) });
+        self.at(self.serial % 50, Entry::Tick { of, life });
     }
 
     fn kill(&mut self, of: HeadId) {

@@ -13,6 +13,7 @@ mod drill;
 mod failure;
 mod handover;
 mod lun;
+mod reload;
 mod run_head;
 mod status;
 #[cfg(test)]
@@ -57,6 +58,7 @@ enum Command {
     Status(status::Arguments),
     Handover(handover::Arguments),
     Disk(disk::Arguments),
+    Reload(reload::Arguments),
     Lun(lun::Arguments),
     Config(config::Arguments),
     ClientConfig(client_config::Arguments),
@@ -77,6 +79,7 @@ impl Command {
             Self::Status(arguments) => status::run(&arguments, global, out),
             Self::Handover(arguments) => handover::run(arguments, global, out),
             Self::Disk(arguments) => disk::run(&arguments, global, out),
+            Self::Reload(arguments) => reload::run(&arguments, global, out),
             Self::Lun(arguments) => lun::run(arguments, global, out),
             Self::Config(arguments) => config::run(&arguments, global, out),
             Self::ClientConfig(arguments) => client_config::run(&arguments, global, out),

@@ -15,7 +15,8 @@ const STATUS: &str = r#"{"version":1,"target":"iqn.2026-11.com.example:pair1","h
   {"id":0,"name":"db","owner":"a","mode":"mirrored","protected_by":"RAM of a and b","epoch":7,"dirty_bytes":12582912,
    "mirror_bytes":0,"size_bytes":1099511627776,"sessions":{"a":1,"b":1}},
   {"id":12,"name":"scratch","owner":null,"mode":"unavailable","protected_by":"nothing","epoch":12,"dirty_bytes":0,
-   "mirror_bytes":1536,"size_bytes":4096,"sessions":{},"reason":"both heads lost their RAM; see accept-loss"}],
+   "mirror_bytes":1536,"size_bytes":4096,"sessions":{},"reason":"both heads lost their RAM; see accept-loss",
+   "differs":["luns.12.preferred: \"a\" here, \"b\" on the other head"]}],
   "link":{"up":false,"peer":"198.51.100.2:3270","reason":"connection refused"}}"#;
 
 fn status() -> Status {
@@ -61,6 +62,7 @@ impl Fixture {
                             ControlRequest::Handover { to, reply, .. } => {
                                 reply.send(Ok(format!("db: {to:?}"))).unwrap()
                             }
+                            ControlRequest::Reload { reply } => reply.send(Ok("added vm (1)".to_owned())).unwrap(),
                             ControlRequest::AcceptLoss { reply, .. } => {
                                 reply.send(Err("nothing is lost".to_owned())).unwrap()
                             }
@@ -119,7 +121,7 @@ fn arguments() {
 fn status_in_words() {
     expect![[r#"
         db: mirrored, owner a, protected by RAM of a and b, 12 MiB to destage, epoch 7
-        scratch: unavailable, no owner, protected by nothing, nothing to destage, epoch 12: both heads lost their RAM; see accept-loss
+        scratch: unavailable, no owner, protected by nothing, nothing to destage, epoch 12: both heads lost their RAM; see accept-loss; the heads differ in luns.12.preferred: "a" here, "b" on the other head
         link to 198.51.100.2:3270: down: connection refused
 
         LUN NAME    MODE        OWNER  SIZE TO DESTAGE  MIRROR EPOCH SESSIONS
@@ -140,6 +142,7 @@ fn a_daemon_answers() {
     let json = fixture.run("status --json --head b").unwrap();
     assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status());
     assert_eq!(fixture.run("handover all --to a").unwrap(), "db: Some(A)\n");
+    assert_eq!(fixture.run("reload").unwrap(), "added vm (1)\n");
     fixture.refused("lun accept-loss db", &expect!["ExitCode(unix_exit_status(1)): nothing is lost"]);
     fixture.refused("status --head a", &expect!["ExitCode(unix_exit_status(3)): head a: no daemon answers at DIR/a.sock: No such file or directory (os error 2); see whether it runs with `systemctl status twinhead`, or run targetctl on the machine of that head"]);
     fixture.serve("a");

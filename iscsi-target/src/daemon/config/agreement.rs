@@ -1,11 +1,15 @@
 //! What the files of both heads must say alike.
+//!
+//! What concerns the pair as a whole is compared when the heads meet: while it differs they are no pair. What concerns
+//! one LUN is compared for that LUN alone, so that LUNs can come and go on one head after the other: its *fixed*
+//! settings must be the same before it is mirrored, the *online* ones may differ for a while.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::Config;
+use super::{Config, HeadName, Lun};
 
 /// Begins every digest; a new version of the list below gets a new one.
 const DIGEST_DOMAIN: &[u8] = b"twinhead configuration 1\n";
@@ -22,10 +26,21 @@ pub struct Difference {
 }
 
 impl Config {
-    /// Every setting that must be the same on both heads, by its dotted key; all of the file except the paths of the
+    /// Every setting that should be the same on both heads, by its dotted key; all of the file except the paths of the
     /// control sockets. Defaults are filled in, spelling and order of tables do not matter; the order of portals does.
     #[must_use]
     pub fn agreement(&self) -> BTreeMap<String, String> {
+        let mut agreed = self.pair_agreement();
+        for lun in self.luns.values() {
+            agreed.extend(lun.fixed_settings());
+            agreed.extend(lun.online_settings());
+        }
+        agreed
+    }
+
+    /// The settings without which two heads are no pair: all but those of single LUNs.
+    #[must_use]
+    pub fn pair_agreement(&self) -> BTreeMap<String, String> {
         let mut agreed = BTreeMap::from([("target.iqn".to_owned(), self.iqn.clone())]);
         let mut put = |key: String, value: String| {
             agreed.insert(key, value);
@@ -47,31 +62,70 @@ impl Config {
         if let Some(bytes) = self.limits.mirror_bytes {
             put("limits.mirror-bytes".to_owned(), bytes.to_string());
         }
-        for (id, lun) in &self.luns {
-            put(format!("luns.{id}.name"), lun.name.clone());
-            put(format!("luns.{id}.disk"), lun.disk.display().to_string());
-            put(format!("luns.{id}.preferred"), lun.preferred.to_string());
-            put(format!("luns.{id}.read-only"), lun.read_only.to_string());
-            if let Some(bytes) = lun.block_bytes {
-                put(format!("luns.{id}.block-bytes"), bytes.to_string());
-            }
-        }
         agreed
     }
 
     /// SHA-256 over [`Config::agreement`]: equal exactly when the agreements are.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new_with_prefix(DIGEST_DOMAIN);
-        for (key, value) in self.agreement() {
-            for part in [key, value] {
-                // Lengths first, so that no two lists run into the same bytes.
-                hash.update((part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-        }
-        hash.finalize().into()
+        digest(&self.agreement())
     }
+
+    /// SHA-256 over [`Config::pair_agreement`].
+    #[must_use]
+    pub fn pair_digest(&self) -> [u8; 32] {
+        digest(&self.pair_agreement())
+    }
+}
+
+impl Lun {
+    /// The dotted key of one of its settings.
+    #[must_use]
+    pub fn key(&self, setting: &str) -> String {
+        format!("luns.{}.{setting}", self.id)
+    }
+
+    /// What must be the same on both heads before it is mirrored, and stays as it is while it is served.
+    #[must_use]
+    pub fn fixed_settings(&self) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::from([(self.key("disk"), self.disk.display().to_string())]);
+        if let Some(bytes) = self.block_bytes {
+            settings.insert(self.key("block-bytes"), bytes.to_string());
+        }
+        settings
+    }
+
+    /// What can change while it is served.
+    #[must_use]
+    pub fn online_settings(&self) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::from([
+            (self.key("name"), self.name.clone()),
+            (self.key("preferred"), self.preferred.to_string()),
+            (self.key("read-only"), self.read_only.to_string()),
+        ]);
+        if let Some(writers) = &self.writers {
+            let names: Vec<&str> = writers.iter().map(String::as_str).collect();
+            settings.insert(self.key("writers"), names.join(", "));
+        }
+        settings
+    }
+}
+
+/// The head that takes over a LUN when both could, if this one's file says `here` and the other's `there`. Both heads must
+/// come to the same answer, or both would take over, or neither: while the files differ it is a.
+#[must_use]
+pub fn preferred_by_both(here: HeadName, there: Option<HeadName>) -> HeadName {
+    if there.is_none_or(|there| there == here) { here } else { HeadName::A }
+}
+
+fn digest(settings: &BTreeMap<String, String>) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix(DIGEST_DOMAIN);
+    for part in settings.iter().flat_map(|(key, value)| [key, value]) {
+        // Lengths first, so that no two lists run into the same bytes.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 /// Where two agreements differ, by key; empty when the heads may become a pair.

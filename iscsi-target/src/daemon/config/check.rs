@@ -1,6 +1,6 @@
 //! From what is written to what can be: ranges, names, and what must fit together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
@@ -12,12 +12,16 @@ use super::portal::{self, Portal};
 use super::problem::Findings;
 use super::raw::{self, Field, RawConfig, RawHead, RawHeads, RawLimits, RawLink, RawLun, RawSize};
 use super::{ByteSize, Config, Head, HeadName, Limits, Link, Lun, names};
+use crate::scsi::protection::normal_name;
 
 const MAX_DRAIN_MS: RangeInclusive<u64> = 100..=60_000;
 const LEASE_MS: RangeInclusive<u64> = 50..=10_000;
 const TAKEOVER_MS: RangeInclusive<u64> = 100..=30_000;
 /// At the lower end: the largest write that an initiator can send at once.
 const MIRROR_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 44;
+
+/// Names that fit into what the heads tell each other about a LUN.
+const WRITERS_MAX: usize = 64;
 
 /// A value and where it stands.
 type Placed<T> = (T, Range<usize>);
@@ -329,7 +333,48 @@ fn check_lun(
         accept(checked, |_| None, &bytes.span(), &key("block-bytes"), raw::BLOCK_BYTES_RIGHT, findings)
     });
     let read_only = raw.read_only.is_some_and(Spanned::into_inner);
-    Some(Lun { id: id?, name: name?, disk: disk?, preferred: preferred?, block_bytes: block_bytes?, read_only })
+    let writers = match raw.writers {
+        Some(writers) => check_writers(writers, read_only, &key("writers"), findings).map(Some),
+        None => Some(None),
+    };
+    let (id, name, disk, preferred, block_bytes) = (id?, name?, disk?, preferred?, block_bytes?);
+    Some(Lun { id, name, disk, preferred, block_bytes, read_only, writers: writers? })
+}
+
+fn check_writers(
+    writers: Spanned<Vec<Spanned<String>>>,
+    read_only: bool,
+    key: &str,
+    findings: &mut Findings<'_>,
+) -> Option<BTreeSet<String>> {
+    let span = writers.span();
+    let writers = writers.into_inner();
+    let wrong = if read_only {
+        Some(("with read-only = true nobody may write", "either read-only = true, or writers"))
+    } else if writers.is_empty() {
+        Some(("nobody could write", "the names of those who may; or read-only = true"))
+    } else if writers.len() > WRITERS_MAX {
+        Some(("more names than a LUN can have", "at most 64 names"))
+    } else {
+        None
+    };
+    if let Some((wrong, right)) = wrong {
+        findings.add(&span, key, wrong, right);
+        return None;
+    }
+    let count = writers.len();
+    let mut checked = BTreeSet::new();
+    for writer in writers {
+        let name = normal_name(writer.get_ref());
+        match names::check_initiator(&name) {
+            Err(wrong) => findings.add(&writer.span(), key, wrong, raw::WRITERS_RIGHT),
+            Ok(()) if checked.contains(&name) => {
+                findings.add(&writer.span(), key, "is there already", "each name once; case makes no difference");
+            }
+            Ok(()) => drop(checked.insert(name)),
+        }
+    }
+    (checked.len() == count).then_some(checked)
 }
 
 /// The value if it is right and nothing stands `against` it.

@@ -36,6 +36,42 @@ pub(super) fn check_iqn(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether `name`, in lower case, can be that of an initiator (RFC 7143 4.2.7): what is wrong with it otherwise. Less
+/// strict than [`check_iqn`]: what initiators call themselves is not ours to correct.
+pub(super) fn check_initiator(name: &str) -> Result<(), String> {
+    let hex = |digits: &str, lengths: &[usize]| {
+        lengths.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    if name.len() > ISCSI_NAME_BYTES_MAX {
+        return Err(format!("{} bytes long, more than the {ISCSI_NAME_BYTES_MAX} an iSCSI name may have", name.len()));
+    }
+    if let Some(bad) = name.chars().find(|c| !c.is_alphanumeric() && !matches!(c, '.' | '-' | ':' | '_')) {
+        return Err(format!("{bad:?} cannot stand in an iSCSI name"));
+    }
+    let wrong = if let Some(rest) = name.strip_prefix("iqn.") {
+        let (date, domain) = rest.split_once('.').unwrap_or((rest, ""));
+        let domain = domain.split(':').next().unwrap_or_default();
+        match () {
+            () if !is_year_and_month(date) => format!("\"{date}\" is not a year and month, such as 1993-08"),
+            () if domain.is_empty() => "has no domain name after the month".to_owned(),
+            () => return Ok(()),
+        }
+    } else if let Some(digits) = name.strip_prefix("eui.") {
+        if hex(digits, &[16]) {
+            return Ok(());
+        }
+        "eui. is followed by 16 hexadecimal digits".to_owned()
+    } else if let Some(digits) = name.strip_prefix("naa.") {
+        if hex(digits, &[16, 32]) {
+            return Ok(());
+        }
+        "naa. is followed by 16 or 32 hexadecimal digits".to_owned()
+    } else {
+        "not an iSCSI name: it begins with none of iqn., eui. and naa.".to_owned()
+    };
+    Err(wrong)
+}
+
 fn is_year_and_month(date: &str) -> bool {
     let digits = |text: &str, count| text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
     date.split_once('-')
@@ -98,6 +134,35 @@ mod tests {
         }
         assert!(check_iqn(&format!("iqn.2026-11.com.example:{}", "x".repeat(199))).is_ok());
         assert!(check_iqn(&format!("iqn.2026-11.com.example:{}", "x".repeat(200))).is_err());
+    }
+
+    #[test]
+    fn names_of_initiators() {
+        for good in [
+            "iqn.1993-08.org.debian:01:abc",
+            "iqn.1991-05.com.microsoft:win_1.example.com",
+            "iqn.2026-11.example",
+            "eui.02004567a425678d",
+            "naa.52004567ba64678d",
+            "naa.62004567ba64678d0123456789abcdef",
+            "iqn.2026-11.com.example:\u{e4}",
+        ] {
+            assert_eq!(check_initiator(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "abc",
+            "iqn.",
+            "iqn.1993-13.org",
+            "iqn.1993-08",
+            "iqn.1993-08.:x",
+            "eui.0200",
+            "naa.1",
+            "iqn.1993-08.org a",
+        ] {
+            assert!(check_initiator(bad).is_err(), "{bad}");
+        }
+        assert!(check_initiator(&format!("iqn.2026-11.com.example:{}", "x".repeat(200))).is_err());
     }
 
     #[test]

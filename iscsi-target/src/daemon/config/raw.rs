@@ -83,6 +83,7 @@ pub(super) struct RawLun {
     pub(super) preferred: Field<String>,
     pub(super) block_bytes: Field<u64>,
     pub(super) read_only: Field<bool>,
+    pub(super) writers: Field<Vec<Spanned<String>>>,
 }
 
 /// What belongs where, said to whoever wrote something else there. Paths without array indices.
@@ -112,6 +113,7 @@ const RIGHT: &[(&str, &str)] = &[
     ("luns.preferred", "\"a\" or \"b\""),
     ("luns.block-bytes", BLOCK_BYTES_RIGHT),
     ("luns.read-only", "true or false"),
+    ("luns.writers", WRITERS_RIGHT),
 ];
 pub(super) const IQN_RIGHT: &str = "a name such as \"iqn.2026-11.com.example:pair1\": iqn., the year and month in which \
      you held the domain, the domain backwards, optionally a colon and a name of your own";
@@ -129,6 +131,8 @@ pub(super) const LUN_NAME_RIGHT: &str =
 pub(super) const DISK_RIGHT: &str =
     "an absolute path without .. to a block device or a file, such as \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"";
 pub(super) const BLOCK_BYTES_RIGHT: &str = "512 or 4096, or nothing for what the disk has";
+
+pub(super) const WRITERS_RIGHT: &str = "a list of names of initiators, such as [\"iqn.1993-08.org.debian:01:abc\"]; /etc/iscsi/initiatorname.iscsi has a client's";
 
 /// Read `text` as far as it can be read; what cannot is in `findings`.
 pub(super) fn read(text: &str, findings: &mut Findings<'_>) -> Option<Spanned<RawConfig>> {

@@ -2,6 +2,8 @@ use expect_test::{Expect, expect};
 
 use super::*;
 
+mod luns;
+
 const PAIR: &str = r#"
 [target]
 iqn = "iqn.2026-11.com.example:pair1"
@@ -68,6 +70,7 @@ fn a_pair() {
         preferred: HeadName::B,
         block_bytes: Some(4096),
         read_only: true,
+        writers: None,
     };
     assert_eq!(config.lun_named("db"), Some(&db));
     assert_eq!(config.luns.keys().copied().collect::<Vec<_>>(), [0, 3]);
@@ -187,7 +190,7 @@ disk = "/srv/e"
           right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
         line 20, column 1: luns[1].nmae: there is no such setting
           found: nmae
-          right: one of id, name, disk, preferred, block-bytes, read-only"#]],
+          right: one of id, name, disk, preferred, block-bytes, read-only, writers"#]],
     );
 }
 

@@ -151,6 +151,7 @@ impl Daemon {
                 Err(error) => Response::Error(error),
             },
             Request::Handover { lun, to } => self.act(|reply| ControlRequest::Handover { lun, to, reply }).await,
+            Request::Reload {} => self.act(|reply| ControlRequest::Reload { reply }).await,
             Request::AcceptLoss { lun } => self.act(|reply| ControlRequest::AcceptLoss { lun, reply }).await,
         }
     }

@@ -17,6 +17,14 @@ use sas_backend::{Epoch, HeadId, Incarnation, Key, ReservationError, Reservation
 /// How often a fence that waits for the kernel is asked for again.
 const FENCE_ATTEMPTS: u32 = 3;
 
+/// What the thread is told to do.
+pub(super) enum Order {
+    /// What the head decided.
+    Perform(Action<Blocks>),
+    /// The LUN has another name in the superblocks that this head writes from now on.
+    Rename(String),
+}
+
 /// The superblock and the reservations of one disk.
 pub(super) struct Arbiter {
     me: HeadId,
@@ -25,11 +33,13 @@ pub(super) struct Arbiter {
     region: Region,
     reservations: Box<dyn Reservations>,
     key: Option<Key>,
-    /// How often this process has registered.
+    /// How often this process has registered; for another opening of the disk it begins elsewhere.
     registrations: u64,
     /// The superblock as last seen, and where the next one goes.
     seen: Option<(Superblock, SuperblockCopy)>,
     iqn: String,
+    /// `None`: as the disk has it.
+    name: Option<String>,
 }
 
 impl Arbiter {
@@ -40,8 +50,9 @@ impl Arbiter {
         region: Region,
         reservations: Box<dyn Reservations>,
         iqn: String,
+        registrations: u64,
     ) -> Self {
-        Self { me, incarnation, io, region, reservations, key: None, registrations: 0, seen: None, iqn }
+        Self { me, incarnation, io, region, reservations, key: None, registrations, seen: None, iqn, name: None }
     }
 
     /// Read what the disk is: the first thing that a daemon does with it. It is not even registered with before it is
@@ -70,12 +81,15 @@ impl Arbiter {
     }
 
     /// Execute commands until nobody can send any more. `answer` hands over what came of each.
-    pub(super) fn run(
-        mut self,
-        commands: &mpsc::Receiver<Action<Blocks>>,
-        mut answer: impl FnMut(Event<Blocks>) -> bool,
-    ) {
-        while let Ok(command) = commands.recv() {
+    pub(super) fn run(mut self, commands: &mpsc::Receiver<Order>, mut answer: impl FnMut(Event<Blocks>) -> bool) {
+        while let Ok(order) = commands.recv() {
+            let command = match order {
+                Order::Perform(action) => action,
+                Order::Rename(name) => {
+                    self.name = Some(name);
+                    continue;
+                }
+            };
             let event = match command {
                 Action::ReadSuperblock => Event::SuperblockRead(self.read()),
                 Action::WriteSuperblock(next) => Event::SuperblockWritten(self.write(&next)),
@@ -112,8 +126,12 @@ impl Arbiter {
         let Some((seen, copy)) = &self.seen else {
             return Err(StorageError::Failed("the superblock has not been read yet".to_owned()));
         };
+        let mut identity = seen.identity.clone();
+        if let Some(name) = &self.name {
+            identity.lun_name.clone_from(name);
+        }
         let superblock = Superblock {
-            identity: seen.identity.clone(),
+            identity,
             sequence: seen.sequence + 1,
             flags: seen.flags,
             epoch: next.epoch,
@@ -266,7 +284,7 @@ mod tests {
     fn arbiter(disk: OpenDisk) -> Arbiter {
         let region = Region::of(disk.geometry.size_bytes).unwrap();
         let incarnation = Incarnation::new(7).unwrap();
-        Arbiter::new(HeadId::A, incarnation, disk.sync, region, disk.reservations, OURS.to_owned())
+        Arbiter::new(HeadId::A, incarnation, disk.sync, region, disk.reservations, OURS.to_owned(), 0)
     }
 
     fn initialised(name: &str, iqn: &str) -> PathBuf {
@@ -316,6 +334,10 @@ mod tests {
             losses: 2,
         };
         arbiter.write(&next).unwrap();
+        assert_eq!(arbiter.read().unwrap(), next);
+        arbiter.name = Some("mail".to_owned());
+        arbiter.write(&next).unwrap();
+        assert_eq!(arbiter.look().unwrap().lun_name, "mail", "renamed with the next superblock");
         assert_eq!(arbiter.read().unwrap(), next);
         drop(arbiter);
         remove(&path);

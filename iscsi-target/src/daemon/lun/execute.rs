@@ -15,7 +15,7 @@ const STEP_BYTES: u64 = 1 << 20;
 impl Lun {
     /// Run `io` as a task of its own and answer it.
     pub(super) fn execute(&self, caller: Caller, io: BlockIo) {
-        let Some(lun) = self.registry.lun(self.config.id) else { return };
+        let Some(lun) = self.this.upgrade() else { return };
         self.begin_steps(&caller);
         tokio::task::spawn_local(async move {
             let result = lun.steps(&caller, &io.op).await;

@@ -7,11 +7,13 @@
 //! * `storage`: opens the disk, and what belongs to it.
 //! * `arbiter`, `heartbeat`: threads for what blocks, and for what must not be delayed.
 //! * `tasks`: commands of initiators: the gate, what is held, what is under way, and its end.
+//! * `online`: other settings, and the end, while the head runs.
 //! * `execute`: block operations that take more than one step.
 
 mod arbiter;
 mod execute;
 mod heartbeat;
+mod online;
 mod storage;
 mod tasks;
 
@@ -19,6 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use replication::block::Blocks;
 use replication::head::{Access, Action, DiskCommand, Event, Head, IoError, IoId, Order, OrderId, Outcome, Status};
@@ -26,7 +29,8 @@ use replication::message::Message;
 use sas_backend::buffer::Pool;
 use sas_backend::disk::{Completion, Disk, DiskError, DiskOp, Token};
 use sas_backend::{HeadId, Incarnation};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
 
 use super::batch::Flush;
 use super::clock::Clock;
@@ -42,13 +46,16 @@ pub(crate) use tasks::{Caller, Victims};
 
 /// One logical unit of this head.
 pub(crate) struct Lun {
-    pub(super) config: LunConfig,
+    id: u8,
+    config: RefCell<Rc<LunConfig>>,
     pub(super) block_bytes: u32,
+    serial: String,
     me: HeadId,
     clock: Clock,
     pool: Pool,
-    disk: Box<dyn Disk>,
-    arbiter: mpsc::Sender<Action<Blocks>>,
+    /// `None` only while the unit is dropped.
+    disk: Option<Box<dyn Disk + Send>>,
+    arbiter: mpsc::Sender<arbiter::Order>,
     heartbeat: mpsc::Sender<Action<Blocks>>,
     link: LinkHandle,
     registry: Rc<Registry>,
@@ -62,6 +69,12 @@ pub(crate) struct Lun {
     kick_wanted: Cell<bool>,
     this: Weak<Self>,
     stopped: Cell<bool>,
+    leaving: Cell<bool>,
+    ended: Notify,
+    /// What listens to the threads and the disk.
+    listeners: RefCell<Vec<AbortHandle>>,
+    threads: RefCell<Vec<JoinHandle<()>>>,
+    disk_closed: RefCell<Option<oneshot::Sender<()>>>,
     /// Told at each change of role or mode.
     changes: Rc<dyn Fn()>,
 }
@@ -114,7 +127,7 @@ impl Lun {
 
     /// Its number as initiators use it.
     pub(crate) fn number(&self) -> Option<LunNumber> {
-        LunNumber::new(u16::from(self.config.id))
+        LunNumber::new(u16::from(self.id))
     }
 
     /// Order something of the head; the answer comes when it is done or has failed.
@@ -139,7 +152,7 @@ impl Lun {
     pub(super) fn reap(&self) {
         let _batch = self.registry.batch().begin();
         let mut completions = Vec::new();
-        self.disk.take_completions(&mut completions);
+        self.disk().take_completions(&mut completions);
         for Completion { token, result } in completions {
             let result = match result {
                 Ok(Some(buffer)) => Blocks::new(buffer.freeze(), self.block_bytes).map(Some).ok_or(IoError::Path),
@@ -157,7 +170,7 @@ impl Lun {
             DiskError::Medium => IoError::Medium,
             DiskError::Path(_) => IoError::Path,
         };
-        tracing::warn!(lun = %self.config.name, %error, "the disk failed");
+        tracing::warn!(lun = %self.name(), %error, "the disk failed");
         kind
     }
 
@@ -165,16 +178,16 @@ impl Lun {
         match action {
             Action::Complete { op, outcome } => self.on_complete(op, outcome),
             Action::Disk { id, command } => self.submit(id, command),
-            Action::Send(message) => self.link.send(self.config.id, message),
-            Action::OpenLink => self.link.open(self.config.id, self.block_bytes),
-            Action::CloseLink => self.link.close(self.config.id),
+            Action::Send(message) => self.link.send(self.id, message),
+            Action::OpenLink => self.link.open(self.id, self.block_bytes, self.settings()),
+            Action::CloseLink => self.link.close(self.id),
             Action::ReadSuperblock
             | Action::WriteSuperblock(_)
             | Action::Register { .. }
             | Action::ChangeKey { .. }
-            | Action::Fence { .. } => Self::hand_over(&self.arbiter, action),
+            | Action::Fence { .. } => self.order_arbiter(arbiter::Order::Perform(action)),
             Action::StartHeartbeat { .. } | Action::StopHeartbeat | Action::WatchPeer(_) => {
-                Self::hand_over(&self.heartbeat, action);
+                self.order_heartbeat(action);
             }
             Action::SetAccess(access) => {
                 self.on_access(access);
@@ -184,19 +197,19 @@ impl Lun {
             Action::OrderDone { id, result } => self.on_order_done(id, result),
             Action::Announce(why) => {
                 let epoch = self.head.borrow().status().epoch.0;
-                tracing::info!(lun = %self.config.name, head = %self.me, epoch, "{why}");
+                tracing::info!(lun = %self.name(), head = %self.me, epoch, "{why}");
                 (self.changes)();
             }
             Action::Stopped => {
                 self.stopped.set(true);
+                self.ended.notify_waiters();
                 (self.changes)();
             }
         }
     }
 
-    /// The threads live as long as the unit; if one has died, so does the process, and the other head takes over.
-    fn hand_over(thread: &mpsc::Sender<Action<Blocks>>, action: Action<Blocks>) {
-        thread.send(action).expect("the thread ends only when the unit does");
+    fn disk(&self) -> &dyn Disk {
+        self.disk.as_deref().expect("it is taken when the unit is dropped")
     }
 
     fn submit(&self, id: IoId, command: DiskCommand<Blocks>) {
@@ -212,7 +225,7 @@ impl Lun {
             },
             DiskCommand::Flush => DiskOp::Flush,
         };
-        self.disk.submit(Token(id.0), op);
+        self.disk().submit(Token(id.0), op);
         if !self.kick_wanted.replace(true)
             && let Some(lun) = self.this.upgrade()
         {
@@ -243,7 +256,7 @@ impl Lun {
     fn on_order_done(&self, id: OrderId, result: Result<(), String>) {
         let by = self.orders.borrow_mut().waiting.remove(&id);
         if let Err(why) = &result {
-            tracing::warn!(lun = %self.config.name, "an order failed: {why}");
+            tracing::warn!(lun = %self.name(), "an order failed: {why}");
         }
         match by {
             // Whoever asked may have gone.
@@ -257,11 +270,17 @@ impl Lun {
 
     /// The link for this unit, as the link's own shell sees it.
     pub(super) fn on_link_up(&self, peer: Incarnation) {
+        self.prefer();
         self.post(Event::LinkUp { peer });
     }
 
     pub(super) fn on_link_down(&self) {
         self.post(Event::LinkDown);
+    }
+
+    pub(super) fn on_settings_of_peer(&self) {
+        self.prefer();
+        (self.changes)();
     }
 
     pub(super) fn on_message(&self, message: Message<Blocks>) {
@@ -272,7 +291,7 @@ impl Lun {
 impl Flush for Lun {
     fn flush(&self) {
         self.kick_wanted.set(false);
-        self.disk.kick();
+        self.disk().kick();
     }
 }
 

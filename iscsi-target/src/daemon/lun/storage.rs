@@ -5,19 +5,22 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use alua::{GroupId, TargetPort};
 use replication::block::Blocks;
 use replication::head::{Config as HeadConfig, Event, Head};
 use sas_backend::buffer::Pool;
+use sas_backend::disk::Disk;
 use sas_backend::probe::{OpenDisk, OpenOptions, open_disk};
 use sas_backend::superblock::Identity;
 use sas_backend::superblock::region::Region;
-use sas_backend::{HeadId, Incarnation};
+use sas_backend::{HeadId, Incarnation, SyncIo};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc as channel;
+use tokio::sync::{Notify, mpsc as channel};
+use tokio::task::AbortHandle;
 
 use super::arbiter::Arbiter;
 use super::heartbeat::Heartbeat;
@@ -28,6 +31,7 @@ use crate::daemon::config::{Config, HeadName, Lun as LunConfig};
 use crate::daemon::link::LinkHandle;
 use crate::daemon::registry::Registry;
 use crate::scsi::config::{Naa, UnitConfig};
+use crate::scsi::protection::Protection;
 use crate::scsi::unit::LogicalUnit;
 
 /// Dirty data that is allowed however slow the disk is.
@@ -36,6 +40,8 @@ const LEAST_DIRTY_BYTES: u64 = 4 << 20;
 const MOST_DIRTY_BYTES: u64 = 1 << 30;
 /// The largest disk write that destaging makes.
 const RUN_BYTES: u64 = 1 << 20;
+/// A head registers far less often than that with a disk that it has open.
+const REGISTRATION_BITS: u32 = 16;
 /// Relative target port identifiers of head b begin here; those of head a at 1.
 const PORTS_OF_B: u16 = 0x101;
 
@@ -44,11 +50,14 @@ const PORTS_OF_B: u16 = 0x101;
 pub(crate) struct Pair {
     pub(crate) me: HeadId,
     pub(crate) incarnation: Incarnation,
+    /// As the head was started; its LUNs are those of [`Registry::configured`].
     pub(crate) config: Rc<Config>,
     pub(crate) clock: Clock,
     pub(crate) pool: Pool,
     pub(crate) link: LinkHandle,
     pub(crate) registry: Rc<Registry>,
+    /// Disks that this process has opened so far.
+    pub(crate) opened: Rc<Cell<u64>>,
     pub(crate) changes: Rc<dyn Fn()>,
 }
 
@@ -97,46 +106,93 @@ pub(crate) struct OpenError {
     why: String,
 }
 
+/// What opening a disk has to know; it happens on a thread of its own, since a disk can take its time.
+struct Opening {
+    me: HeadId,
+    incarnation: Incarnation,
+    single: bool,
+    iqn: String,
+    /// Which disk this process opens, counted.
+    number: u64,
+    config: LunConfig,
+}
+
+/// A disk that is open and ours.
+struct Opened {
+    config: LunConfig,
+    disk: Box<dyn Disk + Send>,
+    sync: SyncIo,
+    region: Region,
+    fenced: Option<OwnedFd>,
+    arbiter: Arbiter,
+    identity: Identity,
+}
+
 /// Open the disk of `config`, check that it is ours, and start its threads. The head itself starts with
 /// [`Event::Start`].
-pub(crate) fn open(pair: &Pair, config: &LunConfig) -> Result<Rc<Lun>, OpenError> {
+pub(crate) async fn open(pair: &Pair, config: &LunConfig) -> Result<Rc<Lun>, OpenError> {
     let error = |why: String| OpenError { name: config.name.clone(), disk: config.disk.display().to_string(), why };
-    let options = OpenOptions { head: pair.me, shared: !pair.config.single(), block_bytes: config.block_bytes };
-    let OpenDisk { disk, sync, reservations, geometry, description } =
-        open_disk(&config.disk, options).map_err(|failed| error(failed.to_string()))?;
-    let region = Region::of(geometry.size_bytes).map_err(|failed| error(failed.to_string()))?;
-    let fenced = reservations.fenced_event().map_err(|failed| error(failed.to_string()))?;
-    let mut arbiter =
-        Arbiter::new(pair.me, pair.incarnation, sync.clone(), region, reservations, pair.config.iqn.clone());
-    let identity = arbiter.look().map_err(|failed| error(failed.to_string()))?;
-    check_identity(&identity, config, geometry.block_bytes).map_err(error)?;
-    tracing::info!(lun = %config.name, "{description}");
+    pair.opened.set(pair.opened.get() + 1);
+    let opening = Opening {
+        me: pair.me,
+        incarnation: pair.incarnation,
+        single: pair.config.single(),
+        iqn: pair.config.iqn.clone(),
+        number: pair.opened.get(),
+        config: config.clone(),
+    };
+    let opened = tokio::task::spawn_blocking(move || opening.open());
+    let opened = opened.await.map_err(|failed| error(failed.to_string()))?.map_err(error)?;
+    assemble(pair, opened).map_err(|failed| error(failed.to_string()))
+}
 
+impl Opening {
+    fn open(self) -> Result<Opened, String> {
+        let Self { me, incarnation, single, iqn, number, config } = self;
+        let options = OpenOptions { head: me, shared: !single, block_bytes: config.block_bytes };
+        let OpenDisk { disk, sync, reservations, geometry, description } =
+            open_disk(&config.disk, options).map_err(|failed| failed.to_string())?;
+        let region = Region::of(geometry.size_bytes).map_err(|failed| failed.to_string())?;
+        let fenced = reservations.fenced_event().map_err(|failed| failed.to_string())?;
+        let registrations = number << REGISTRATION_BITS;
+        let mut arbiter = Arbiter::new(me, incarnation, sync.clone(), region, reservations, iqn, registrations);
+        let identity = arbiter.look().map_err(|failed| failed.to_string())?;
+        check_identity(&identity, &config, geometry.block_bytes)?;
+        tracing::info!(lun = %config.name, "{description}");
+        Ok(Opened { config, disk, sync, region, fenced, arbiter, identity })
+    }
+}
+
+fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
+    let Opened { config, disk, sync, region, fenced, arbiter, identity } = opened;
     let (events, inbox) = channel::unbounded_channel();
-    let arbiter_orders = spawn_thread("arbiter", events.clone(), move |orders, tell| arbiter.run(&orders, tell));
-    let limits = pair.config.limits;
+    let (arbiter_orders, arbiter) =
+        spawn_thread("arbiter", events.clone(), move |orders, tell| arbiter.run(&orders, tell));
     let heartbeat = Heartbeat {
         me: pair.me,
         incarnation: pair.incarnation,
         io: sync,
         region,
         clock: pair.clock,
-        every: limits.lease / 4,
+        every: pair.config.limits.lease / 4,
     };
-    let heartbeat_orders = spawn_thread("heartbeat", events, move |orders, tell| heartbeat.run(&orders, tell));
+    let (heartbeat_orders, heartbeat) =
+        spawn_thread("heartbeat", events, move |orders, tell| heartbeat.run(&orders, tell));
     let lun = Rc::new_cyclic(|this| Lun {
-        config: config.clone(),
+        id: config.id,
         block_bytes: identity.block_bytes,
+        serial: identity.serial(),
         me: pair.me,
         clock: pair.clock,
         pool: pair.pool.clone(),
-        disk,
+        disk: Some(disk),
         arbiter: arbiter_orders,
         heartbeat: heartbeat_orders,
         link: pair.link.clone(),
         registry: Rc::clone(&pair.registry),
-        head: RefCell::new(Head::new(head_config(pair, config, &identity))),
-        unit: RefCell::new(LogicalUnit::new(unit_config(pair, config, &identity))),
+        head: RefCell::new(Head::new(head_config(pair, &config, &identity))),
+        unit: RefCell::new(LogicalUnit::new(unit_config(pair, &config, &identity))),
+        config: RefCell::new(Rc::new(config)),
         tasks: RefCell::new(Tasks::default()),
         orders: RefCell::new(Orders::default()),
         inbox: RefCell::new(VecDeque::new()),
@@ -144,16 +200,23 @@ pub(crate) fn open(pair: &Pair, config: &LunConfig) -> Result<Rc<Lun>, OpenError
         kick_wanted: Cell::new(false),
         this: Weak::clone(this),
         stopped: Cell::new(false),
+        leaving: Cell::new(false),
+        ended: Notify::new(),
+        listeners: RefCell::default(),
+        threads: RefCell::new(vec![arbiter, heartbeat]),
+        disk_closed: RefCell::default(),
         changes: Rc::clone(&pair.changes),
     });
-    listen(&lun, inbox, fenced).map_err(|failed| error(failed.to_string()))?;
+    let listeners = listen(&lun, inbox, fenced)?;
+    lun.listeners.replace(listeners);
     Ok(lun)
 }
 
 fn check_identity(identity: &Identity, config: &LunConfig, disk_block_bytes: u32) -> Result<(), String> {
     if identity.lun_name != config.name {
         return Err(format!(
-            "the disk is that of LUN \"{}\": correct the configuration, or initialise the disk anew",
+            "the disk is that of LUN \"{}\": correct the configuration, or initialise the disk anew (to rename a LUN, \
+             reload the head that owns it)",
             identity.lun_name
         ));
     }
@@ -195,7 +258,16 @@ fn unit_config(pair: &Pair, config: &LunConfig, identity: &Identity) -> UnitConf
         my_group: Pair::group_of(pair.me),
         ports: pair.ports(),
         target_name: pair.config.iqn.clone(),
-        read_only: config.read_only,
+        protection: protection(config),
+    }
+}
+
+/// Who may not write, as the configuration says.
+pub(super) fn protection(config: &LunConfig) -> Protection {
+    match &config.writers {
+        _ if config.read_only => Protection::Everybody,
+        Some(writers) => Protection::EverybodyBut(writers.clone()),
+        None => Protection::None,
     }
 }
 
@@ -205,14 +277,14 @@ fn spawn_thread<C: Send + 'static>(
     name: &str,
     events: channel::UnboundedSender<Event<Blocks>>,
     run: impl FnOnce(mpsc::Receiver<C>, Tell) + Send + 'static,
-) -> mpsc::Sender<C> {
+) -> (mpsc::Sender<C>, JoinHandle<()>) {
     let (orders, receiver) = mpsc::channel();
     let tell: Tell = Box::new(move |event| events.send(event).is_ok());
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || run(receiver, tell))
         .expect("a process that cannot start a thread cannot serve");
-    orders
+    (orders, thread)
 }
 
 /// Bring to the unit what its threads, its disk and its reservations have to say.
@@ -220,33 +292,35 @@ fn listen(
     lun: &Rc<Lun>,
     mut inbox: channel::UnboundedReceiver<Event<Blocks>>,
     fenced: Option<OwnedFd>,
-) -> std::io::Result<()> {
-    let completions = watch(lun.disk.completion_event().try_clone_to_owned()?)?;
+) -> std::io::Result<Vec<AbortHandle>> {
+    let completions = watch(lun.disk().completion_event().try_clone_to_owned()?)?;
     let fenced = fenced.map(watch).transpose()?;
     let told = Rc::clone(lun);
-    tokio::task::spawn_local(async move {
+    let inbox = tokio::task::spawn_local(async move {
         while let Some(event) = inbox.recv().await {
             told.post(event);
         }
     });
     let reaper = Rc::clone(lun);
-    tokio::task::spawn_local(async move {
+    let completions = tokio::task::spawn_local(async move {
         while let Ok(mut ready) = completions.readable().await {
             // Cleared before the look: what completes meanwhile makes it readable again.
             ready.clear_ready();
             reaper.reap();
         }
     });
+    let mut listeners = vec![inbox.abort_handle(), completions.abort_handle()];
     if let Some(fenced) = fenced {
         let conflicted = Rc::clone(lun);
-        tokio::task::spawn_local(async move {
+        let fenced = tokio::task::spawn_local(async move {
             while let Ok(mut ready) = fenced.readable().await {
                 ready.clear_ready();
                 conflicted.post(Event::Conflict);
             }
         });
+        listeners.push(fenced.abort_handle());
     }
-    Ok(())
+    Ok(listeners)
 }
 
 #[expect(deprecated, reason = "what replaces it is unsafe; an OwnedFd stays open for as long as it is registered")]

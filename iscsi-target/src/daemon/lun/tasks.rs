@@ -162,6 +162,9 @@ impl Lun {
         match verdict {
             Verdict::Done(response) => waiting.caller.respond(response),
             Verdict::ReportLuns => {
+                for lun in self.registry.luns() {
+                    lun.forget_luns_changed(waiting.command.nexus);
+                }
                 let response = report_luns::report(&self.registry.lun_numbers(), &waiting.command.cdb);
                 waiting.caller.respond(response);
             }

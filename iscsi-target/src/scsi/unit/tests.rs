@@ -32,7 +32,7 @@ pub(in crate::scsi) fn config() -> UnitConfig {
         my_group: GroupId(1),
         ports: ports(),
         target_name: "iqn.2026-01.org.example:d".to_owned(),
-        read_only: false,
+        protection: Protection::None,
     }
 }
 
@@ -123,7 +123,9 @@ fn the_gate_as_a_table() {
         in_access(Access::Standby, Some(GroupId(2))),
         in_access(Access::Changing, None),
         in_access(Access::Unavailable, None),
-        serving(UnitConfig { read_only: true, ..config() }),
+        serving(UnitConfig { protection: Protection::Everybody, ..config() }),
+        serving(UnitConfig { protection: writers("iqn.b"), ..config() }),
+        serving(UnitConfig { protection: writers("iqn.a"), ..config() }),
         reserved,
     ];
     let mut table = String::new();
@@ -139,6 +141,37 @@ fn the_gate_as_a_table() {
     }
     let expected = include_str!("gate.txt");
     assert!(table == expected, "the gate is now:\n{table}");
+}
+
+/// Only this initiator may write.
+fn writers(name: &str) -> Protection {
+    Protection::EverybodyBut(std::iter::once(name.to_owned()).collect())
+}
+
+#[test]
+fn each_nexus_is_protected_by_its_own_name() {
+    let mut unit = serving(UnitConfig { protection: writers("iqn.b"), ..config() });
+    let of = |nexus, cdb: &[u8]| Command { nexus, ..command(cdb) };
+    let write = |nexus| Command { nexus, ..command_with(&[0x2A, 0, 0, 0, 0, 0, 0, 0, 1], &[0; 512]) };
+    let protected = |unit: &mut LogicalUnit, nexus| match unit.handle(&of(nexus, &[0x1A, 0, 0x3F, 0, 255])) {
+        Verdict::Done(Response { data_in: DataIn::Parameters(bytes), .. }) => bytes[2] & 0x80 != 0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        (cell(&unit.handle(&write(NEXUS))), cell(&unit.handle(&write(OTHER)))),
+        ("07/27/00".into(), "io".into())
+    );
+    assert!(protected(&mut unit, NEXUS) && !protected(&mut unit, OTHER));
+    assert_eq!(cell(&unit.handle(&write(NexusId(99)))), "07/27/00", "whoever is not known may not write");
+
+    unit.set_protection(writers("iqn.a"));
+    for nexus in [NEXUS, OTHER] {
+        assert_eq!(cell(&unit.handle(&of(nexus, &[0x00]))), "06/2A/01");
+    }
+    assert!(!protected(&mut unit, NEXUS) && protected(&mut unit, OTHER));
+    unit.set_protection(Protection::None);
+    assert_eq!(cell(&unit.handle(&of(NEXUS, &[0x00]))), "good", "nothing has changed for this one");
+    assert_eq!(cell(&unit.handle(&of(OTHER, &[0x00]))), "06/2A/01");
 }
 
 #[test]

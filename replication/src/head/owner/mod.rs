@@ -57,6 +57,8 @@ pub(super) struct Owner<D> {
     recording: Option<Ownership>,
     /// The last attempt failed: once more at the next tick.
     record_again: bool,
+    /// The superblock is to be written although the ownership stays as it is.
+    unrecorded: bool,
     limit: DirtyLimit,
     /// When which version was the newest: what is older may be destaged.
     ages: VecDeque<(Millis, Version)>,
@@ -115,6 +117,7 @@ impl<D: Data> Owner<D> {
             held: VecDeque::new(),
             recording: None,
             record_again: false,
+            unrecorded: false,
             limit: DirtyLimit::new(config.max_drain_ms, config.least_dirty_blocks..=config.max_dirty_blocks),
             ages: VecDeque::new(),
             retry_after: core.now,
@@ -136,6 +139,7 @@ impl<D: Data> Owner<D> {
             }
             Event::Heartbeat { started } => self.extend_lease(core, started),
             Event::Tick => self.on_tick(core),
+            Event::RecordAgain => self.unrecorded = true,
             event => return core.refuse(event),
         }
         None

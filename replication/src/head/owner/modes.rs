@@ -187,6 +187,7 @@ impl<D: Data> Owner<D> {
         }
         let quiet = core.memory.map.is_empty() && self.pending.is_empty();
         match self.mode {
+            _ if std::mem::take(&mut self.unrecorded) => self.record(core, |_| {}),
             OwnerMode::Mirrored { .. } if !recorded.dirty && !quiet => self.record(core, |next| next.dirty = true),
             OwnerMode::Mirrored { .. } if recorded.dirty && quiet && !self.handing_over => {
                 let since = *self.idle_since.get_or_insert(core.now);

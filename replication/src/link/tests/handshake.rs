@@ -111,7 +111,7 @@ fn nothing_is_accepted_out_of_turn() {
     let generation = Generation::new(1).unwrap();
     let message = Frame::Message { unit: 1, generation, message: Message::RequestHandover };
     let agreement = Frame::Agreement(Agreement::of(&BTreeMap::new()));
-    let open = Frame::UnitOpen { unit: 1, generation, echo: None };
+    let open = Frame::UnitOpen { unit: 1, generation, echo: None, settings: settings() };
     let early = [proof, ping, message, agreement, open, Frame::Ready];
     for frame in &early {
         let mut pair = Pair::new();
@@ -203,11 +203,11 @@ fn a_handshake_has_its_time() {
 fn a_link_stands_still_until_it_has_its_units() {
     let mut pair = Pair::new();
     let kept = pair.units[A].take();
-    pair.units[B].as_mut().unwrap().open(1, 512);
+    pair.units[B].as_mut().unwrap().open(1, 512, settings());
     pair.settle();
     assert!(matches!(pair.take(A)[..], [LinkEvent::Ready { .. }]));
     let mut units = kept.unwrap();
-    units.open(1, 512);
+    units.open(1, 512, settings());
     pair.links[A].adopt(units);
     pair.settle();
     assert_eq!(pair.take(A), [LinkEvent::UnitUp { unit: 1, peer: incarnation(B) }]);

@@ -56,7 +56,7 @@ fn the_lease_does_not_wait_behind_data() {
 fn units_take_turns() {
     let mut pair = Pair::up();
     for side in [A, B] {
-        pair.links[side].open_unit(2, 512);
+        pair.links[side].open_unit(2, 512, settings());
     }
     pair.settle();
     for position in 1..=3 {
@@ -77,7 +77,7 @@ fn units_take_turns() {
 fn closing_one_unit_leaves_the_others_alone() {
     let mut pair = Pair::up();
     for side in [A, B] {
-        pair.links[side].open_unit(2, 512);
+        pair.links[side].open_unit(2, 512, settings());
     }
     pair.settle();
     pair.take(B);
@@ -157,7 +157,7 @@ fn a_ping_does_not_pass_the_handshake() {
 fn a_write_that_is_no_whole_number_of_blocks_ends_the_link() {
     let mut pair = Pair::up();
     pair.links[B].close_unit(1);
-    pair.links[B].open_unit(1, 4096);
+    pair.links[B].open_unit(1, 4096, settings());
     pair.settle();
     pair.take(B);
     pair.links[A].send(1, write(1, 8));

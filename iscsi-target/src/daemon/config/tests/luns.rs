@@ -1,0 +1,85 @@
+//! What concerns single LUNs.
+
+use super::*;
+
+#[test]
+fn writers() {
+    let with = |luns: &str| {
+        format!("target = {{ iqn = \"iqn.2026-11.com.example\" }}\nheads.a.portals = [\"127.0.0.1:3260\"]\n{luns}")
+    };
+    let config = Config::parse(&with(
+        "luns = [{ id = 0, name = \"d\", disk = \"/d\", writers = [\"iqn.1993-08.org.Debian:01:ABC\", \"eui.02004567A425678D\"] }]",
+    ));
+    let names = ["eui.02004567a425678d", "iqn.1993-08.org.debian:01:abc"].map(str::to_owned);
+    assert_eq!(config.unwrap().luns[&0].writers, Some(BTreeSet::from(names)));
+    refused(
+        &with(
+            r#"
+[[luns]]
+id = 0
+name = "a"
+disk = "/a"
+read-only = true
+writers = ["iqn.1993-08.org.debian:01:abc"]
+[[luns]]
+id = 1
+name = "b"
+disk = "/b"
+writers = []
+[[luns]]
+id = 2
+name = "c"
+disk = "/c"
+writers = ["host1", "iqn.1993-08.org.debian:01:abc", "IQN.1993-08.org.debian:01:abc", "iqn.93.org"]
+[[luns]]
+id = 3
+name = "d"
+disk = "/d"
+writers = "all"
+"#,
+        ),
+        &expect![[r#"
+            6 problems
+            line 9, column 11: luns[0].writers: with read-only = true nobody may write
+              found: ["iqn.1993-08.org.debian:01:abc"]
+              right: either read-only = true, or writers
+            line 14, column 11: luns[1].writers: nobody could write
+              found: []
+              right: the names of those who may; or read-only = true
+            line 19, column 12: luns[2].writers: not an iSCSI name: it begins with none of iqn., eui. and naa.
+              found: "host1"
+              right: a list of names of initiators, such as ["iqn.1993-08.org.debian:01:abc"]; /etc/iscsi/initiatorname.iscsi has a client's
+            line 19, column 54: luns[2].writers: is there already
+              found: "IQN.1993-08.org.debian:01:abc"
+              right: each name once; case makes no difference
+            line 19, column 87: luns[2].writers: "93" is not a year and month, such as 1993-08
+              found: "iqn.93.org"
+              right: a list of names of initiators, such as ["iqn.1993-08.org.debian:01:abc"]; /etc/iscsi/initiatorname.iscsi has a client's
+            line 24, column 11: luns[3].writers: not a value that can stand here
+              found: "all"
+              right: a list of names of initiators, such as ["iqn.1993-08.org.debian:01:abc"]; /etc/iscsi/initiatorname.iscsi has a client's"#]],
+    );
+}
+
+#[test]
+fn what_concerns_one_lun_does_not_part_the_heads() {
+    let here = Config::parse(PAIR).unwrap();
+    let other = |from: &str, to: &str| Config::parse(&PAIR.replace(from, to)).unwrap();
+    let no_scratch = other("[[luns]]\nid = 0\nname = \"scratch\"\ndisk = \"/srv/scratch.img\"\n", "");
+    for there in [&no_scratch, &other("/srv/scratch.img", "/srv/other.img"), &other("\"db\"", "\"mail\"")] {
+        assert_ne!(here.digest(), there.digest());
+        assert_eq!(here.pair_digest(), there.pair_digest());
+    }
+    assert_ne!(here.pair_digest(), other("lease-ms = 100", "lease-ms = 120").pair_digest());
+    assert!(here.pair_agreement().keys().all(|key| !key.starts_with("luns.")));
+}
+
+#[test]
+fn both_heads_prefer_the_same_one() {
+    let all = [HeadName::A, HeadName::B];
+    for (here, there) in all.into_iter().flat_map(|here| all.map(|there| (here, there))) {
+        assert_eq!(preferred_by_both(here, Some(there)), preferred_by_both(there, Some(here)));
+        assert_eq!(preferred_by_both(here, Some(here)), here);
+        assert_eq!(preferred_by_both(here, None), here);
+    }
+}
