@@ -60,7 +60,10 @@ impl World {
     }
 
     pub(super) fn send(&mut self, from: HeadId, message: Message<Marks>) {
-        if !self.cable {
+        // A head that was stopped while its connection ended does not know of the next one yet: what it says before it
+        // has heard of the end goes nowhere.
+        let ended = self.slots[slot_of(from)].backlog.iter().any(|event| matches!(event, Event::LinkDown));
+        if !self.cable || ended {
             return;
         }
         let to = from.other();
