@@ -61,6 +61,8 @@ pub struct PeerState {
     pub dirty_blocks: u64,
     /// Sessions of initiators with it.
     pub sessions: u32,
+    /// Blocks that its clients see.
+    pub blocks: u64,
 }
 
 /// One message about one logical unit.
@@ -123,5 +125,22 @@ pub enum Message<D> {
     LeaseGrant {
         /// As in the request.
         sent: Millis,
+    },
+    /// Owner: how large does your path show the disk?
+    Measure,
+    /// Standby: so many blocks would the unit have.
+    Measured {
+        /// Blocks before the place of the superblock.
+        blocks: u64,
+    },
+    /// Owner: the superblock has moved; look at its new place from now on.
+    Follow {
+        /// Blocks before it.
+        blocks: u64,
+    },
+    /// Standby: it is there, and nothing of this head is under way to the old place.
+    Followed {
+        /// As in the request.
+        blocks: u64,
     },
 }

@@ -102,7 +102,7 @@ pub struct Geometry {
 
 /// A path to a disk.
 pub trait Disk {
-    /// What the disk is; constant while it is open.
+    /// What the disk is; constant while it is open, but for the size, which may grow.
     fn geometry(&self) -> Geometry;
     /// Queue one operation. Its completion comes through [`Disk::take_completions`], success or not.
     /// Operations may be executed in any order: who needs an order waits for the completion.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -115,7 +116,9 @@ pub(crate) struct DiskFile {
     pub(crate) file: File,
     pub(crate) path: PathBuf,
     pub(crate) kind: FileKind,
-    pub(crate) geometry: Geometry,
+    geometry: Geometry,
+    /// Its size as last asked for: disks grow.
+    size_bytes: AtomicU64,
     /// What memory, offsets and lengths must be multiples of: 1 unless O_DIRECT is used.
     pub(crate) align: usize,
     pub(crate) gate: Arc<Gate>,
@@ -130,7 +133,24 @@ impl DiskFile {
             FileKind::Block => libc::O_EXCL,
         };
         let (file, align) = open_best(path, claim, geometry.block_bytes).map_err(|e| OpenError::from_io(path, e))?;
-        Ok(Self { file, path: path.to_owned(), kind, geometry, align, gate: Arc::default() })
+        let size_bytes = AtomicU64::new(geometry.size_bytes);
+        Ok(Self { file, path: path.to_owned(), kind, geometry, size_bytes, align, gate: Arc::default() })
+    }
+
+    /// What it is, with its size as last asked for.
+    pub(crate) fn geometry(&self) -> Geometry {
+        Geometry { size_bytes: self.size_bytes.load(Ordering::Relaxed), ..self.geometry }
+    }
+
+    /// Ask the kernel how large it is now.
+    pub(crate) fn measure(&self) -> io::Result<u64> {
+        let bytes = match self.kind {
+            FileKind::Regular => self.file.metadata()?.len(),
+            FileKind::Block => ioctl::device_bytes(self.file.as_fd())?,
+        };
+        let bytes = bytes - bytes % u64::from(self.geometry.block_bytes);
+        self.size_bytes.store(bytes, Ordering::Relaxed);
+        Ok(bytes)
     }
 
     /// Whether the page cache is bypassed.

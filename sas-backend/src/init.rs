@@ -10,6 +10,7 @@ use crate::buffer::{Block, PAGE_BYTES};
 use crate::disk::DiskError;
 use crate::file::{DiskFile, FileKind, OpenError, examine};
 use crate::probe::claim;
+use crate::superblock::locate::{Known, LocateError, locate};
 use crate::superblock::pick::{Picked, pick};
 use crate::superblock::region::{Region, SuperblockCopy};
 use crate::superblock::{Identity, IdentityError, Superblock};
@@ -94,7 +95,7 @@ pub fn inspect(path: &Path) -> Result<Contents, InitError> {
 pub fn initialise(path: &Path, new: &NewDisk, existing: Existing) -> Result<Superblock, InitError> {
     let file = DiskFile::open(path, new.block_bytes)?;
     claim(&file, false)?;
-    let size_bytes = file.geometry.size_bytes;
+    let size_bytes = file.geometry().size_bytes;
     let region = region(path, size_bytes)?;
     let superblock = Superblock::new(identity(new, &file, region)?);
     let file = Arc::new(file);
@@ -128,9 +129,9 @@ fn identity(new: &NewDisk, file: &DiskFile, region: Region) -> Result<Identity, 
         iqn: new.iqn.clone(),
         lun_name: new.lun_name.clone(),
         uuid,
-        block_bytes: file.geometry.block_bytes,
+        block_bytes: file.geometry().block_bytes,
         data_bytes: region.data_bytes(),
-        device_bytes: file.geometry.size_bytes,
+        device_bytes: file.geometry().size_bytes,
     };
     identity.check()?;
     Ok(identity)
@@ -170,6 +171,13 @@ fn size_of_memory(len: usize) -> u64 {
 }
 
 fn look(file: &File, region: Region, size_bytes: u64) -> Result<Contents, InitError> {
+    // A disk that has grown, or whose superblock is just moving, holds one elsewhere.
+    let read_block = |offset, block: &mut Block| read(file, offset, &mut block[..]);
+    match locate(Known::default(), size_bytes, read_block) {
+        Ok(found) => return Ok(Contents::HasSuperblock(Box::new(found.superblock))),
+        Err(LocateError::Disk(error)) => return Err(error.into()),
+        Err(LocateError::Unusable(_) | LocateError::PathTooSmall { .. }) => {}
+    }
     let copy = |copy| -> Result<Block, DiskError> {
         let mut block = Block::zeroed();
         read(file, region.superblock(copy), &mut block[..])?;

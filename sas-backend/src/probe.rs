@@ -53,7 +53,7 @@ impl std::fmt::Debug for OpenDisk {
 /// In plain words.
 pub fn open_disk(path: &Path, options: OpenOptions) -> Result<OpenDisk, OpenError> {
     let file = Arc::new(DiskFile::open(path, options.block_bytes)?);
-    let geometry = file.geometry;
+    let geometry = file.geometry();
     Region::of(geometry.size_bytes).map_err(|reason| OpenError::TooSmall { path: path.to_owned(), reason })?;
     claim(&file, options.shared)?;
     let (reservations, how) = reservations(&file, options)?;

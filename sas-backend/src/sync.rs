@@ -4,9 +4,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::buffer::{Block, PAGE_BYTES};
+use crate::buffer::{Block, PAGE_BYTES, Pool};
 use crate::disk::{DiskError, Geometry};
 use crate::file::DiskFile;
+
+/// Bytes of one write of zeroes.
+const ZEROES_BYTES: usize = 256 << 10;
 
 /// A second way to the same open disk, through the same gate; cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,7 +25,34 @@ impl SyncIo {
     /// What the disk is.
     #[must_use]
     pub fn geometry(&self) -> Geometry {
-        self.file.geometry
+        self.file.geometry()
+    }
+
+    /// How large the disk is now, in whole blocks.
+    ///
+    /// # Errors
+    /// As the kernel says.
+    pub fn measure(&self) -> Result<u64, DiskError> {
+        self.file.measure().map_err(|error| DiskError::from_io(&error))
+    }
+
+    /// Write zeroes, durably; `offset` and `len` are multiples of 4096.
+    ///
+    /// # Errors
+    /// As the disk says; `Fenced` when this head may not use it. Part of it may have been written all the same.
+    pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<(), DiskError> {
+        let mut zeroes = Pool::new().take(ZEROES_BYTES);
+        zeroes.fill(0);
+        let end = offset + len;
+        let mut at = offset;
+        while at < end {
+            let piece = ZEROES_BYTES.min(usize::try_from(end - at).unwrap_or(ZEROES_BYTES));
+            // Each piece on its own: a fence in between is noticed.
+            let _pass = self.file.gate.enter()?;
+            self.file.file.write_all_at(&zeroes[..piece], at).map_err(|error| DiskError::from_io(&error))?;
+            at += u64::try_from(piece).unwrap_or(u64::MAX);
+        }
+        self.flush()
     }
 
     /// Read 4096 bytes.
@@ -60,7 +90,7 @@ impl SyncIo {
 
     fn check(&self, offset: u64) -> Result<(), DiskError> {
         let len = u64::try_from(PAGE_BYTES).unwrap_or(u64::MAX);
-        let fits = offset.checked_add(len).is_some_and(|end| end <= self.file.geometry.size_bytes);
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.file.geometry().size_bytes);
         if fits && offset.is_multiple_of(len) {
             Ok(())
         } else {

@@ -68,7 +68,7 @@ impl ThreadDisk {
 
 impl Disk for ThreadDisk {
     fn geometry(&self) -> Geometry {
-        self.shared.file.geometry
+        self.shared.file.geometry()
     }
 
     fn submit(&self, token: Token, op: DiskOp) {

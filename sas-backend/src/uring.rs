@@ -79,7 +79,7 @@ impl UringDisk {
 
 impl Disk for UringDisk {
     fn geometry(&self) -> Geometry {
-        self.file.geometry
+        self.file.geometry()
     }
 
     fn submit(&self, token: Token, op: DiskOp) {

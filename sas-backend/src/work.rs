@@ -117,11 +117,11 @@ fn size_of_memory(len: usize) -> u64 {
 }
 
 fn check(offset: u64, len: u64, disk: &DiskFile) -> Result<(), DiskError> {
-    let block = u64::from(disk.geometry.block_bytes);
+    let block = u64::from(disk.geometry().block_bytes);
     if !offset.is_multiple_of(block) || !len.is_multiple_of(block) {
         return Err(DiskError::Path(format!("{len} bytes at {offset} are not whole blocks")));
     }
-    if offset.checked_add(len).is_none_or(|end| end > disk.geometry.size_bytes) {
+    if offset.checked_add(len).is_none_or(|end| end > disk.geometry().size_bytes) {
         return Err(DiskError::Path(format!("{len} bytes at {offset} are beyond the end of the disk")));
     }
     Ok(())

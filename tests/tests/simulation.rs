@@ -15,14 +15,21 @@ fn run(seed: u64, plan: Plan) {
 #[test]
 fn one_failure_at_a_time_loses_nothing() {
     for seed in 0..400 {
-        run(seed, Plan { chaos_ms: 20_000, double_faults: false });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: false });
     }
 }
 
 #[test]
 fn two_failures_at_once_are_reported_and_never_served() {
     for seed in 10_000..10_400 {
-        run(seed, Plan { chaos_ms: 20_000, double_faults: true });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: false });
+    }
+}
+
+#[test]
+fn a_disk_that_grows_under_faults_loses_nothing() {
+    for seed in 20_000..20_300 {
+        run(seed, Plan { chaos_ms: 20_000, double_faults: seed % 3 == 0, growth: true });
     }
 }
 
@@ -32,17 +39,21 @@ fn two_failures_at_once_are_reported_and_never_served() {
 fn many() {
     let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
     for seed in number("FROM")..number("FROM") + number("COUNT") {
-        run(seed, Plan { chaos_ms: 20_000, double_faults: false });
-        run(seed, Plan { chaos_ms: 20_000, double_faults: true });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: false });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: false });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: true });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: true });
     }
 }
 
-/// `SEED=n DOUBLE=1 cargo test replay -- --nocapture --ignored`
+/// `SEED=n DOUBLE=1 GROWTH=1 cargo test replay -- --nocapture --ignored`
 #[test]
 #[ignore = "prints one seed for a person to read"]
 fn replay() {
     let seed = std::env::var("SEED").unwrap().parse().unwrap();
-    let mut world = World::new(seed, Plan { chaos_ms: 20_000, double_faults: std::env::var("DOUBLE").is_ok() }, true);
+    let flag = |name: &str| std::env::var(name).is_ok();
+    let mut world =
+        World::new(seed, Plan { chaos_ms: 20_000, double_faults: flag("DOUBLE"), growth: flag("GROWTH") }, true);
     let result = world.run();
     println!("{}\n{result:?}", world.log().join("\n"));
 }

@@ -206,7 +206,14 @@ fn crates_depend_downwards() {
 
 #[test]
 fn scripts_can_be_run() {
-    for script in ["tests/run", "tests/clients/run", "tests/conformance/run", "tests/namespaces/run", ".ci/run"] {
+    for script in [
+        "tests/run",
+        "tests/clients/run",
+        "tests/conformance/run",
+        "tests/namespaces/run",
+        "tests/growth/run",
+        ".ci/run",
+    ] {
         let path = root().join(script);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert!(mode & 0o111 == 0o111, "{script} is not executable");

@@ -10,6 +10,7 @@
 //! | `{"request":"handover","lun":"db","to":"b"}` | `{"ok":true,"message":"..."}` once the new owner serves |
 //! | `{"request":"reload"}` | `{"ok":true,"message":"..."}` once the head is what its file says |
 //! | `{"request":"accept-loss","lun":"db"}` | `{"ok":true,"message":"..."}` once the LUN is served again |
+//! | `{"request":"resize","lun":"db"}` | `{"ok":true,"message":"..."}` once initiators see the new size |
 //!
 //! `lun` is a name or a number; for a handover also `"all"`. `to` may be left out: the head that does not own it now.
 //! What went wrong is answered with `{"ok":false,"error":"..."}`: what failed, why, and what to do.
@@ -64,6 +65,11 @@ pub enum Request {
         /// Which one; never all at once.
         lun: LunRef,
     },
+    /// Let a LUN grow to the size that its disk has now.
+    Resize {
+        /// Which one.
+        lun: LunRef,
+    },
 }
 
 /// What the daemon answers.
@@ -102,6 +108,13 @@ pub enum ControlRequest {
     },
     /// Serve a LUN again although acknowledged data is lost.
     AcceptLoss {
+        /// Which one.
+        lun: LunRef,
+        /// The answer.
+        reply: oneshot::Sender<Outcome>,
+    },
+    /// Let a LUN grow to the size that its disk has now.
+    Resize {
         /// Which one.
         lun: LunRef,
         /// The answer.

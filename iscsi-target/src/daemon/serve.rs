@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
-use super::config::{Config, HeadName, LinkSecret};
+use super::config::{ByteSize, Config, HeadName, LinkSecret};
 use super::connection::{Arrival, ConnectionHandle};
 use super::control::{ControlRequest, LunRef, LunSelector, Outcome, Server};
 use super::link::LinkHandle;
@@ -224,6 +224,10 @@ async fn answer(pair: Pair, reloader: Rc<Reloader>, mut inbox: mpsc::Receiver<Co
                 let pair = pair.clone();
                 tokio::task::spawn_local(async move { drop(reply.send(accept_loss(&pair, &lun).await)) });
             }
+            ControlRequest::Resize { lun, reply } => {
+                let pair = pair.clone();
+                tokio::task::spawn_local(async move { drop(reply.send(resize(&pair, &lun).await)) });
+            }
         }
     }
 }
@@ -253,6 +257,15 @@ async fn accept_loss(pair: &Pair, which: &LunRef) -> Outcome {
     let answer = lun.order(Order::AcceptLoss).await;
     answer.unwrap_or_else(|_| Err("the head is stopping".to_owned()))?;
     Ok(format!("{}: goes on with what the disk has", lun.name()))
+}
+
+async fn resize(pair: &Pair, which: &LunRef) -> Outcome {
+    let id = which.resolve(&pair.registry.configured())?;
+    let lun = pair.registry.lun(id).ok_or_else(|| format!("LUN {id} is not open"))?;
+    let answer = lun.order(Order::Grow).await;
+    let name = lun.name();
+    answer.unwrap_or_else(|_| Err("the head is stopping".to_owned())).map_err(|why| format!("{name}: {why}"))?;
+    Ok(format!("{name}: initiators see {} now", ByteSize(lun.size_bytes())))
 }
 
 /// Wait for SIGTERM or SIGINT, then until every unit is handed over or drained. A second one ends the process at once.

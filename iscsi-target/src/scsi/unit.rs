@@ -173,6 +173,13 @@ impl LogicalUnit {
         self.nexuses.get(&nexus).map_or_else(|| self.config.protection.covers(""), |nexus| nexus.protected)
     }
 
+    /// The unit has become larger.
+    pub fn set_blocks(&mut self, blocks: u64) {
+        self.config.blocks = blocks;
+        self.config.assert_bounds();
+        self.raise(Attention::CapacityChanged);
+    }
+
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
     pub fn reset(&mut self) {
         self.reserved_by = None;

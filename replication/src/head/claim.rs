@@ -6,7 +6,33 @@ use crate::block::Data;
 use crate::cache::DirtyMap;
 use crate::message::Tag;
 
-/// The part of the superblock that says who owns the unit.
+/// How large the unit is.
+///
+/// While it grows, the superblock has moved to the new end of the disk already, and clients still see the old size: the
+/// old place has to read as zeroes before it becomes part of what they see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Capacity {
+    /// Blocks that clients see.
+    pub blocks: u64,
+    /// Blocks that they will see.
+    pub growing_to: Option<u64>,
+}
+
+impl Capacity {
+    /// A unit that does not grow.
+    #[must_use]
+    pub fn of(blocks: u64) -> Self {
+        Self { blocks, growing_to: None }
+    }
+
+    /// Blocks before the superblock: where it is.
+    #[must_use]
+    pub fn reserved_at(self) -> u64 {
+        self.growing_to.unwrap_or(self.blocks)
+    }
+}
+
+/// The part of the superblock that says who owns the unit, and how large that is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ownership {
     /// Raised by every change of owner or of mode.
@@ -23,6 +49,8 @@ pub struct Ownership {
     pub dirty: bool,
     /// How often an operator accepted a loss.
     pub losses: u32,
+    /// How large the unit is.
+    pub capacity: Capacity,
 }
 
 /// This head's RAM and what it is a copy of.
@@ -139,6 +167,7 @@ mod tests {
             draining,
             dirty,
             losses: 0,
+            capacity: Capacity::of(1000),
         }
     }
 

@@ -23,8 +23,10 @@ pub struct Config {
     pub takeover_ms: u64,
     /// How long a drain may take; bounds what may be dirty.
     pub max_drain_ms: u64,
-    /// Blocks of the unit.
+    /// Blocks of the unit as the superblock had it when the disk was opened.
     pub blocks: u64,
+    /// Bytes of a block, for messages to people.
+    pub block_bytes: u32,
     /// Blocks that may be dirty however slow the disk is.
     pub least_dirty_blocks: u64,
     /// The most blocks that may be dirty, however fast the disk is.
@@ -79,6 +81,8 @@ pub enum Order {
     Own(HeadId),
     /// Go on without the acknowledged data that both heads have lost.
     AcceptLoss,
+    /// The disk has grown under both heads: let the unit grow likewise.
+    Grow,
 }
 
 /// Why a step with the superblock or the reservations failed.
@@ -138,6 +142,10 @@ pub enum Event<D> {
     SuperblockWritten(Result<(), StorageError>),
     /// [`Action::Register`] or [`Action::ChangeKey`] has ended.
     Registered(Result<(), StorageError>),
+    /// [`Action::Measure`] has ended: so many blocks would the unit have.
+    Measured(Result<u64, StorageError>),
+    /// [`Action::ClearOldPlace`] has ended.
+    OldPlaceCleared(Result<(), StorageError>),
     /// [`Action::Fence`] has ended. `gone`: it is certain that the other head's process does not live.
     FenceDone(Result<bool, StorageError>),
     /// A heartbeat that was begun then is on the disk.
@@ -227,8 +235,14 @@ pub enum Action<D> {
     },
     /// Read the superblock.
     ReadSuperblock,
-    /// Flush the disk, write the superblock, flush again.
+    /// Flush the disk, write the superblock, flush again: behind the blocks that clients see; if the unit is growing, then
+    /// also behind those that they will see, where it is from then on. Until the first place is cleared, whoever finds one
+    /// of the two finds both.
     WriteSuperblock(Ownership),
+    /// Look how large this head's path shows the disk.
+    Measure,
+    /// Write zeroes where the superblock was before it moved, and flush.
+    ClearOldPlace,
     /// Register with the disk under the key of this head, this process and this epoch, instead of any earlier key.
     Register {
         /// The epoch in the key.
@@ -262,6 +276,8 @@ pub enum Action<D> {
     CloseLink,
     /// Clients are told this from now on. *Serving* also means: what they sent before is answered unexecuted.
     SetAccess(Access),
+    /// Clients see so many blocks from now on, and are told that it has changed.
+    SetBlocks(u64),
     /// End every session that uses this unit, without another answer.
     CloseSessions,
     /// Answer an order.

@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 
 use sas_backend::{Epoch, HeadId, Incarnation};
 
-pub use claim::{Claim, Label, Memory, Ownership};
+pub use claim::{Capacity, Claim, Label, Memory, Ownership};
 pub use event::{
     Access, Action, Config, DiskCommand, Event, IoError, IoId, OpId, Operation, Order, OrderId, Outcome, Request,
     Status, StorageError,
@@ -69,6 +69,10 @@ struct Core<D> {
     /// The other head, while the link is up.
     peer: Option<Peer>,
     orders: Vec<PendingOrder>,
+    /// Who wants the unit to grow, and until when.
+    growth_orders: Vec<(OrderId, Millis)>,
+    /// Blocks that clients of this head see.
+    blocks: u64,
     stopping: bool,
     io_ids: u64,
     /// Disk operations that have not been answered.
@@ -132,12 +136,14 @@ impl<D: Data> Head<D> {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let core = Core {
+            blocks: config.blocks,
             config,
             now: Millis(0),
             memory: Memory::default(),
             recorded: None,
             peer: None,
             orders: Vec::new(),
+            growth_orders: Vec::new(),
             stopping: false,
             io_ids: 0,
             in_flight: 0,
@@ -263,6 +269,10 @@ impl<D: Data> Head<D> {
         let peer = core.peer.as_mut()?;
         if let Message::State(state) = message {
             peer.state = Some(state);
+            // It says so once the superblock does.
+            if matches!(state.role, PeerRole::Owner(_)) {
+                core.set_blocks(state.blocks);
+            }
         }
         match &mut self.role {
             Role::Standby(standby) => standby.handle_message(core, message),
@@ -283,6 +293,21 @@ impl<D: Data> Head<D> {
             }
             Order::Own(to) => {
                 core.orders.push(PendingOrder { id, to, deadline: core.now.after(ORDER_MS), asked_at: None });
+                None
+            }
+            Order::Grow => {
+                let refused = match &self.role {
+                    _ if core.stopping => Some(format!("head {} is stopping", core.config.me)),
+                    Role::Owner(_) => None,
+                    _ if core.peer_owner() => {
+                        Some(format!("head {0} owns the unit: order it at head {0}", core.config.me.other()))
+                    }
+                    _ => Some(format!("nobody serves the unit now: {}", core.reason)),
+                };
+                match refused {
+                    Some(why) => core.actions.push_back(Action::OrderDone { id, result: Err(why) }),
+                    None => core.growth_orders.push((id, core.now.after(ORDER_MS))),
+                }
                 None
             }
             Order::AcceptLoss => {
@@ -318,6 +343,7 @@ impl<D: Data> Head<D> {
         let was_owner = matches!(self.role, Role::Owner(_));
         if let Role::Owner(owner) = &mut self.role {
             owner.leave(core);
+            core.end_growth_orders(&Err(format!("head {} does not own the unit any more", core.config.me)));
         }
         match next {
             Next::Rejoin { why } => {
@@ -400,6 +426,9 @@ impl<D: Data> Head<D> {
 
     fn settle_orders(&mut self) {
         let core = &mut self.core;
+        if let Role::Owner(owner) = &mut self.role {
+            owner.end_overdue_growth_orders(core);
+        }
         if core.orders.is_empty() {
             return;
         }
@@ -446,9 +475,11 @@ impl<D: Data> Head<D> {
             epoch: core.recorded.as_ref().map_or(Epoch(0), |recorded| recorded.epoch),
             dirty_blocks: if matches!(role, PeerRole::Owner(_)) { core.memory.map.blocks() } else { 0 },
             sessions: core.sessions,
+            blocks: core.blocks,
         };
         let due = core.now.since(core.sent_at) >= FIGURES_MS;
-        let is_news = |sent: PeerState| (sent.role, sent.epoch) != (state.role, state.epoch) || (due && sent != state);
+        let news = |state: PeerState| (state.role, state.epoch, state.blocks);
+        let is_news = |sent: PeerState| news(sent) != news(state) || (due && sent != state);
         if core.peer.is_some() && core.sent_state.is_none_or(is_news) {
             core.sent_state = Some(state);
             core.sent_at = core.now;
@@ -465,8 +496,7 @@ impl Rejoin {
                 core.actions.push_back(Action::ReadSuperblock);
             }
             (Self::Reading, Event::SuperblockRead(Ok(ownership))) => {
-                core.memory.settle(&ownership);
-                core.recorded = Some(ownership);
+                core.learn(ownership);
                 return Some(Next::Standby { why: "registered with the disk".to_owned() });
             }
             (Self::Registering, Event::Registered(Err(error))) | (Self::Reading, Event::SuperblockRead(Err(error))) => {
@@ -494,6 +524,27 @@ impl<D: Data> Core<D> {
     fn announce(&mut self, why: String) {
         self.reason.clone_from(&why);
         self.actions.push_back(Action::Announce(why));
+    }
+
+    /// The superblock as it has just been read.
+    fn learn(&mut self, found: Ownership) {
+        self.memory.settle(&found);
+        self.set_blocks(found.capacity.blocks);
+        self.recorded = Some(found);
+    }
+
+    /// A unit only grows: a superblock that was read before the owner said that it has is old.
+    fn set_blocks(&mut self, blocks: u64) {
+        if self.blocks < blocks {
+            self.blocks = blocks;
+            self.actions.push_back(Action::SetBlocks(blocks));
+        }
+    }
+
+    fn end_growth_orders(&mut self, result: &Result<(), String>) {
+        for (id, _) in std::mem::take(&mut self.growth_orders) {
+            self.actions.push_back(Action::OrderDone { id, result: result.clone() });
+        }
     }
 
     fn send(&mut self, message: Message<D>) {

@@ -2,7 +2,7 @@
 
 use sas_backend::Incarnation;
 
-use super::claim::{Claim, Label};
+use super::claim::{Claim, Label, Ownership};
 use super::event::{Access, Action, Event, StorageError};
 use super::takeover::Takeover;
 use super::{Core, Memory, Next, RETRY_MS};
@@ -22,13 +22,25 @@ pub(super) struct Standby {
     fresh: bool,
     reading: Reading,
     read_after: Millis,
+    /// After a failure, not even what is wanted at once is read before.
+    retry_after: Millis,
     watch: Watch,
-    /// The invitation that waits for the registration.
-    accepting: Option<Tag>,
+    accepting: Option<Accepting>,
+    /// The superblock has moved to behind so many blocks, and the owner waits until this head has seen it there.
+    following: Option<u64>,
     confirm: Option<(Tag, u64)>,
     handover_until: Millis,
     /// When the link came up or this role began.
     met: Millis,
+}
+
+/// How far an invitation has been accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Accepting {
+    Registering(Tag),
+    /// A mirror must be able to take over: it has to see the superblock that its owner writes. A path that shows the disk
+    /// smaller than it is would not.
+    Looking(Tag),
 }
 
 /// Whether the superblock is being read.
@@ -64,8 +76,10 @@ impl Standby {
             fresh: open_link && core.recorded.is_some(),
             reading: Reading::No,
             read_after: core.now.after(RETRY_MS),
+            retry_after: core.now,
             watch: Watch::new(core.now),
             accepting: None,
+            following: None,
             confirm: None,
             handover_until: if handing_over { core.now.after(HANDOVER_MS) } else { core.now },
             met: core.now,
@@ -83,6 +97,7 @@ impl Standby {
         self.watch = Watch::new(core.now);
         self.doubt();
         self.accepting = None;
+        self.following = None;
         self.confirm = None;
         self.handover_until = core.now;
     }
@@ -94,24 +109,28 @@ impl Standby {
                 self.read_after = core.now.after(RETRY_MS);
                 match result {
                     Ok(_) if reading == Reading::Outdated => {}
-                    Ok(found) => {
-                        core.memory.settle(&found);
-                        core.recorded = Some(found);
-                        self.fresh = true;
-                    }
+                    Ok(found) => self.on_found(core, found),
                     Err(StorageError::Fenced) => {
                         return Some(Next::Rejoin { why: "fenced: the disk does not let this head read".to_owned() });
                     }
-                    Err(StorageError::Failed(why)) => core.reason = format!("the superblock cannot be read: {why}"),
+                    Err(StorageError::Failed(why)) => {
+                        core.reason = format!("the superblock cannot be read: {why}");
+                        self.retry_after = self.read_after;
+                    }
                 }
             }
-            Event::Registered(result) => match (result, self.accepting.take()) {
-                (Ok(()), Some(tag)) => core.send(Message::Accepted(tag)),
-                (Err(error), Some(_)) => {
+            Event::Registered(result) => match (result, self.accepting) {
+                (Ok(()), Some(Accepting::Registering(tag))) => {
+                    self.accepting = Some(Accepting::Looking(tag));
+                    self.doubt();
+                }
+                (Err(error), Some(Accepting::Registering(_))) => {
                     return Some(Next::Rejoin { why: format!("cannot register with the disk: {error}") });
                 }
-                (_, None) => {}
+                (_, Some(Accepting::Looking(_)) | None) => {}
             },
+            Event::Measured(Ok(blocks)) => core.send(Message::Measured { blocks }),
+            Event::Measured(Err(error)) => core.announce(format!("the size of the disk is not to be had: {error}")),
             Event::PeerHeartbeat { started, beat } => self.watch.on_beat(core, started, beat),
             event => return core.refuse(event),
         }
@@ -123,10 +142,10 @@ impl Standby {
             Message::Invite(tag) => {
                 core.memory = Memory { label: Label::Mirror(tag), ..Memory::default() };
                 self.confirm = None;
-                self.accepting = Some(tag);
+                self.accepting = Some(Accepting::Registering(tag));
                 core.actions.push_back(Action::Register { epoch: tag.epoch });
             }
-            Message::Write { extent, .. } if extent.end() > core.config.blocks => {
+            Message::Write { extent, .. } if extent.end() > core.blocks => {
                 core.announce(format!("head {} writes beyond the end of the unit: {extent:?}", core.config.me.other()));
                 core.actions.push_back(Action::CloseLink);
                 core.actions.push_back(Action::OpenLink);
@@ -162,7 +181,14 @@ impl Standby {
                 }
             }
             Message::LeaseRequest { sent } => core.send(Message::LeaseGrant { sent }),
+            Message::Measure => core.actions.push_back(Action::Measure),
+            Message::Follow { blocks } => {
+                self.following = Some(blocks);
+                self.doubt();
+            }
             Message::State(_)
+            | Message::Measured { .. }
+            | Message::Followed { .. }
             | Message::Accepted(_)
             | Message::Confirmed { .. }
             | Message::RequestHandover
@@ -185,12 +211,49 @@ impl Standby {
             }
             self.leave_the_owner(core);
         }
-        if self.reading == Reading::No && !core.peer_owner() && (!self.fresh || core.now >= self.read_after) {
+        let looking = matches!(self.accepting, Some(Accepting::Looking(_))) || self.following.is_some();
+        let wanted = looking || !core.peer_owner();
+        let due = core.now >= self.retry_after && (!self.fresh || core.now >= self.read_after);
+        if self.reading == Reading::No && wanted && due {
             self.reading = Reading::Yes;
             core.actions.push_back(Action::ReadSuperblock);
         }
         self.ask_for_ownership(core);
         self.consider(core)
+    }
+
+    /// The superblock as it is now.
+    fn on_found<D: Data>(&mut self, core: &mut Core<D>, found: Ownership) {
+        let place = found.capacity.reserved_at();
+        if core.recorded.as_ref().is_some_and(|recorded| recorded.capacity.reserved_at() != place) {
+            // The heartbeats have moved with it.
+            self.watch = Watch::new(core.now);
+        }
+        let epoch = found.epoch;
+        core.learn(found);
+        self.fresh = true;
+        if self.following == Some(place) {
+            self.following = None;
+            core.send(Message::Followed { blocks: place });
+        }
+        match self.accepting {
+            Some(Accepting::Looking(tag)) if epoch.next() == tag.epoch => {
+                self.accepting = None;
+                core.send(Message::Accepted(tag));
+            }
+            Some(Accepting::Looking(tag)) => {
+                let why = format!(
+                    "not joining: this head finds a superblock of epoch {epoch}, and head {} has written one of epoch \
+                     {}; is it the same disk, and has this head's path to it the same size?",
+                    core.config.me.other(),
+                    tag.epoch.0.saturating_sub(1),
+                );
+                if core.reason != why {
+                    core.announce(why);
+                }
+            }
+            Some(Accepting::Registering(_)) | None => {}
+        }
     }
 
     pub(super) fn access<D: Data>(&self, core: &Core<D>) -> Access {

@@ -114,8 +114,13 @@ impl Takeover {
     }
 
     fn on_claim<D: Data>(&mut self, core: &mut Core<D>, found: Ownership) -> Option<Next<D>> {
-        core.memory.settle(&found);
-        core.recorded = Some(found.clone());
+        let place = core.recorded.as_ref().map(|recorded| recorded.capacity.reserved_at());
+        let moved = place.is_some_and(|place| place != found.capacity.reserved_at());
+        core.learn(found.clone());
+        if moved && self.basis == Basis::Claim {
+            // The heartbeat stood still where it was watched: the owner writes it elsewhere by now.
+            return Some(Next::Standby { why: "not taking over yet: the superblock has moved".to_owned() });
+        }
         if let Basis::Handover { tag, from } = self.basis {
             return self.on_handover_claim(core, &found, tag, from);
         }
@@ -147,8 +152,7 @@ impl Takeover {
     }
 
     fn on_claim_again<D: Data>(&mut self, core: &mut Core<D>, found: Ownership) -> Option<Next<D>> {
-        core.memory.settle(&found);
-        core.recorded = Some(found.clone());
+        core.learn(found.clone());
         let claim = match (core.claim(), self.basis) {
             (Some(claim), _) => claim,
             (None, Basis::AcceptedLoss) => Claim::AcceptedLoss,

@@ -17,6 +17,8 @@ impl Data for Mark {
     }
 }
 
+mod growth;
+
 type A = Action<Mark>;
 
 fn process(number: u64) -> Incarnation {
@@ -41,6 +43,7 @@ fn disk(epoch: u64) -> Ownership {
         draining: false,
         dirty: false,
         losses: 0,
+        capacity: Capacity::of(1000),
     }
 }
 
@@ -62,7 +65,7 @@ fn flush(op: u64) -> Event<Mark> {
 }
 
 fn peer_is(role: PeerRole) -> Event<Mark> {
-    Event::Message(Message::State(PeerState { role, epoch: Epoch(1), dirty_blocks: 0, sessions: 0 }))
+    Event::Message(Message::State(PeerState { role, epoch: Epoch(1), dirty_blocks: 0, sessions: 0, blocks: 1000 }))
 }
 
 fn done(op: u64) -> A {
@@ -91,6 +94,7 @@ impl Bench {
             takeover_ms: 300,
             max_drain_ms: 1000,
             blocks: 1000,
+            block_bytes: 4096,
             least_dirty_blocks: 100,
             max_dirty_blocks: 100,
             max_run_blocks: 8,
@@ -169,6 +173,12 @@ impl Bench {
         let mut actions = self.on(Event::LinkUp { peer: process(PEER) });
         actions.extend(self.on(peer_is(PeerRole::Standby { claim: Some(false) })));
         actions
+    }
+
+    /// The link comes up, and the other head owns the unit.
+    fn link_up_to_owner(&mut self) {
+        self.on(Event::LinkUp { peer: process(PEER) });
+        self.on(peer_is(PeerRole::Owner(crate::message::Mode::Solo)));
     }
 
     /// Mirrored by the other head in epoch 3.
@@ -415,9 +425,11 @@ fn whoever_takes_a_handover_records_the_old_owner_as_its_mirror() {
         ..disk(3)
     };
     let mut bench = Bench::standby(disk(2));
-    bench.link_up();
+    bench.link_up_to_owner();
     bench.on(Event::Message(Message::Invite(tag(3, 1))));
-    assert_eq!(bench.on(Event::Registered(Ok(()))), [A::Send(Message::Accepted(tag(3, 1)))]);
+    bench.on(Event::Registered(Ok(())));
+    assert_eq!(bench.on(Event::SuperblockRead(Ok(disk(2)))), [A::ReadSuperblock], "what was read before may be old");
+    assert_eq!(bench.on(Event::SuperblockRead(Ok(disk(2)))), [A::Send(Message::Accepted(tag(3, 1)))]);
     let write = Message::Write {
         tag: tag(3, 1),
         position: 1,

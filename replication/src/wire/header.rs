@@ -60,6 +60,10 @@ pub(super) enum Kind {
     RequestHandover,
     LeaseRequest,
     LeaseGrant,
+    Measure,
+    Measured,
+    Follow,
+    Followed,
 }
 
 /// Whether a kind is about the connection or about a unit, and may have a payload.
@@ -82,7 +86,7 @@ const fn row(number: u16, kind: Kind, name: &'static str, body_bytes: RangeInclu
     Row { kind, number, name, body_bytes, scope }
 }
 
-pub(super) static KINDS: [Row; 21] = [
+pub(super) static KINDS: [Row; 25] = [
     row(1, Kind::Hello, "Hello", HELLO_BYTES..=HELLO_BYTES, Scope::Link),
     row(2, Kind::Proof, "Proof", 32..=32, Scope::Link),
     row(3, Kind::Agreement, "Agreement", 1..=MAX_AGREEMENT_BYTES, Scope::Link),
@@ -92,7 +96,7 @@ pub(super) static KINDS: [Row; 21] = [
     row(7, Kind::Pong, "Pong", 8..=8, Scope::Link),
     row(8, Kind::UnitOpen, "UnitOpen", 8 + 2..=8 + MAX_SETTINGS_BYTES, Scope::Unit),
     row(9, Kind::UnitClosed, "UnitClosed", 0..=0, Scope::Unit),
-    row(16, Kind::State, "State", 24..=24, Scope::Unit),
+    row(16, Kind::State, "State", 32..=32, Scope::Unit),
     row(17, Kind::Invite, "Invite", 16..=16, Scope::Unit),
     row(18, Kind::Accepted, "Accepted", 16..=16, Scope::Unit),
     row(19, Kind::Write, "Write", WRITE_BYTES..=WRITE_BYTES, Scope::UnitWithPayload),
@@ -104,6 +108,10 @@ pub(super) static KINDS: [Row; 21] = [
     row(25, Kind::RequestHandover, "RequestHandover", 0..=0, Scope::Unit),
     row(26, Kind::LeaseRequest, "LeaseRequest", 8..=8, Scope::Unit),
     row(27, Kind::LeaseGrant, "LeaseGrant", 8..=8, Scope::Unit),
+    row(28, Kind::Measure, "Measure", 0..=0, Scope::Unit),
+    row(29, Kind::Measured, "Measured", 8..=8, Scope::Unit),
+    row(30, Kind::Follow, "Follow", 8..=8, Scope::Unit),
+    row(31, Kind::Followed, "Followed", 8..=8, Scope::Unit),
 ];
 
 impl Kind {

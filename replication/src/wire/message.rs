@@ -2,7 +2,7 @@
 //!
 //! | kind | message | body |
 //! | --- | --- | --- |
-//! | 16 | State | role (1), detail (1), 2 zero, sessions (4), epoch (8), dirty blocks (8) |
+//! | 16 | State | role (1), detail (1), 2 zero, sessions (4), epoch (8), dirty blocks (8), blocks (8) |
 //! | 17 | Invite | tag |
 //! | 18 | Accepted | tag |
 //! | 19 | Write | tag, position (8), version (8), lba (8), blocks (8); the contents are the payload |
@@ -14,6 +14,10 @@
 //! | 25 | RequestHandover | - |
 //! | 26 | LeaseRequest | sent (8) |
 //! | 27 | LeaseGrant | sent (8) |
+//! | 28 | Measure | - |
+//! | 29 | Measured | blocks (8) |
+//! | 30 | Follow | blocks (8) |
+//! | 31 | Followed | blocks (8) |
 //!
 //! A tag is epoch (8), invitation (8). The roles are 0 starting, 1 standby, 2 changing, 3 owner; the detail of a standby
 //! is its claim (0 unknown, 1 no, 2 yes), that of an owner its mode (0 solo, 1 draining, 2 joining, 3 mirrored,
@@ -66,6 +70,10 @@ pub fn exchange_data<A, B, E>(
         Message::RequestHandover => Message::RequestHandover,
         Message::LeaseRequest { sent } => Message::LeaseRequest { sent },
         Message::LeaseGrant { sent } => Message::LeaseGrant { sent },
+        Message::Measure => Message::Measure,
+        Message::Measured { blocks } => Message::Measured { blocks },
+        Message::Follow { blocks } => Message::Follow { blocks },
+        Message::Followed { blocks } => Message::Followed { blocks },
     })
 }
 
@@ -76,10 +84,10 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
         put(numbers);
     };
     match message {
-        Message::State(PeerState { role, epoch, dirty_blocks, sessions }) => {
+        Message::State(PeerState { role, epoch, dirty_blocks, sessions, blocks }) => {
             let [role, detail] = role_bytes(*role);
             let [a, b, c, d] = sessions.to_le_bytes();
-            put(&[u64::from_le_bytes([role, detail, 0, 0, a, b, c, d]), epoch.0, *dirty_blocks]);
+            put(&[u64::from_le_bytes([role, detail, 0, 0, a, b, c, d]), epoch.0, *dirty_blocks, *blocks]);
             Kind::State
         }
         Message::Invite(tag) => {
@@ -123,6 +131,19 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
             put(&[sent.0]);
             Kind::LeaseGrant
         }
+        Message::Measure => Kind::Measure,
+        Message::Measured { blocks } => {
+            put(&[*blocks]);
+            Kind::Measured
+        }
+        Message::Follow { blocks } => {
+            put(&[*blocks]);
+            Kind::Follow
+        }
+        Message::Followed { blocks } => {
+            put(&[*blocks]);
+            Kind::Followed
+        }
     }
 }
 
@@ -147,6 +168,10 @@ pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Messa
         Kind::RequestHandover => body.is_empty().then_some(Message::RequestHandover),
         Kind::LeaseRequest => whole(le_u64, body).map(|sent| Message::LeaseRequest { sent: Millis(sent) }),
         Kind::LeaseGrant => whole(le_u64, body).map(|sent| Message::LeaseGrant { sent: Millis(sent) }),
+        Kind::Measure => body.is_empty().then_some(Message::Measure),
+        Kind::Measured => whole(count, body).map(|blocks| Message::Measured { blocks }),
+        Kind::Follow => whole(count, body).map(|blocks| Message::Follow { blocks }),
+        Kind::Followed => whole(count, body).map(|blocks| Message::Followed { blocks }),
         _ => None,
     }
 }
@@ -179,8 +204,8 @@ fn role(input: &[u8]) -> IResult<&[u8], PeerRole> {
 
 fn state(input: &[u8]) -> IResult<&[u8], PeerState> {
     let (rest, (role, sessions)) = pair(role, le_u32).parse_complete(input)?;
-    let (rest, (epoch, dirty_blocks)) = pair(count, count).parse_complete(rest)?;
-    Ok((rest, PeerState { role, epoch: Epoch(epoch), dirty_blocks, sessions }))
+    let (rest, (epoch, (dirty_blocks, blocks))) = pair(count, pair(count, count)).parse_complete(rest)?;
+    Ok((rest, PeerState { role, epoch: Epoch(epoch), dirty_blocks, sessions, blocks }))
 }
 
 fn count(input: &[u8]) -> IResult<&[u8], u64> {

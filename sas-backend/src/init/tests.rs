@@ -66,6 +66,16 @@ fn wiping_leaves_nothing_to_be_mistaken() {
 }
 
 #[test]
+fn a_disk_that_has_grown_is_not_a_blank_one() {
+    let scratch = Scratch::new();
+    let image = scratch.image("disk", SIZE);
+    let superblock = initialise(&image, &new(), Existing::OnlyIfBlank).unwrap();
+    File::options().write(true).open(&image).unwrap().set_len(4 * SIZE).unwrap();
+    assert_eq!(inspect(&image).unwrap(), Contents::HasSuperblock(Box::new(superblock)));
+    assert!(matches!(initialise(&image, &new(), Existing::Keep), Err(InitError::NotBlank(_))));
+}
+
+#[test]
 fn contents_are_named() {
     let with = |at: usize, bytes: &[u8]| {
         let mut start = vec![0; START_BYTES];

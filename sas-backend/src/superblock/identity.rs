@@ -18,9 +18,9 @@ pub struct Identity {
     pub uuid: [u8; 16],
     /// Bytes of a logical block: 512 or 4096.
     pub block_bytes: u32,
-    /// Bytes that clients see.
+    /// Bytes before the reserved region: what clients see, or will when the LUN has grown.
     pub data_bytes: u64,
-    /// Bytes of the whole disk when it was initialised.
+    /// Bytes of the whole disk as it is used.
     pub device_bytes: u64,
 }
 
@@ -69,10 +69,11 @@ impl Identity {
         Ok(())
     }
 
-    /// Whether it is that of the same LUN, which may have been renamed.
+    /// Whether it is that of the same LUN, which may have been renamed or have grown.
     #[must_use]
     pub fn is_of_same_lun(&self, other: &Self) -> bool {
-        *self == Self { lun_name: self.lun_name.clone(), ..other.clone() }
+        let Self { lun_name, data_bytes, device_bytes, .. } = self.clone();
+        *self == Self { lun_name, data_bytes, device_bytes, ..other.clone() }
     }
 
     /// The unit serial number: the uuid in 32 hexadecimal digits.

@@ -22,12 +22,14 @@
 //! | 96 | 8 | device bytes |
 //! | 104 | 64 | name of the LUN |
 //! | 168 | 224 | iSCSI name of the target |
+//! | 392 | 8 | while the LUN grows: data bytes that clients still see; 0 otherwise |
 
 use nom::IResult;
 use nom::bytes::complete::{tag, take};
 use nom::number::complete::{le_u8, le_u16, le_u32, le_u64};
 
 use super::identity::{IQN_MAX_BYTES, Identity, LUN_NAME_MAX_BYTES};
+use super::region::{REGION_BYTES, ROUNDING_BYTES};
 use super::{Epoch, HeadId, Incarnation, Superblock};
 
 /// Bytes of one copy.
@@ -40,12 +42,14 @@ const CRC_AT: usize = 12;
 const UUID_AT: usize = 64;
 const LUN_NAME_AT: usize = 104;
 const IQN_AT: usize = LUN_NAME_AT + LUN_NAME_MAX_BYTES;
-const END: usize = IQN_AT + IQN_ROOM_BYTES;
+const GROWING_FROM_AT: usize = IQN_AT + IQN_ROOM_BYTES;
+const END: usize = GROWING_FROM_AT + 8;
 const IQN_ROOM_BYTES: usize = 224;
 const DRAINING: u8 = 1;
 const DIRTY: u8 = 2;
 
-const _: () = assert!(IQN_AT == 168 && END == 392 && END <= SUPERBLOCK_BYTES && IQN_MAX_BYTES <= IQN_ROOM_BYTES);
+const _: () =
+    assert!(IQN_AT == 168 && GROWING_FROM_AT == 392 && END <= SUPERBLOCK_BYTES && IQN_MAX_BYTES <= IQN_ROOM_BYTES);
 const _: () = assert!(UUID_AT == 64 && CRC_AT + 4 == 16);
 
 /// Why a block is not a superblock.
@@ -90,6 +94,8 @@ impl Superblock {
         bytes.extend(self.mirror.map_or(0, Incarnation::get).to_le_bytes());
         bytes.extend(self.flags.to_le_bytes());
         emit_identity(&self.identity, &mut bytes);
+        bytes.resize(GROWING_FROM_AT, 0);
+        bytes.extend(self.growing_from.unwrap_or(0).to_le_bytes());
 
         let mut block = [0; SUPERBLOCK_BYTES];
         block[..bytes.len()].copy_from_slice(&bytes);
@@ -114,8 +120,9 @@ impl Superblock {
             return Err(ParseError::Newer(version));
         }
         let (rest, state) = state(rest).map_err(|_| ParseError::Field("state"))?;
-        let (_, names) = names(rest).map_err(|_| ParseError::Field("names"))?;
-        assemble(state, names)
+        let (rest, names) = names(rest).map_err(|_| ParseError::Field("names"))?;
+        let (_, growing_from) = growing_from(rest).map_err(|_| ParseError::Field("growing_from"))?;
+        assemble(state, names, growing_from)
     }
 }
 
@@ -212,7 +219,11 @@ fn names(input: &[u8]) -> IResult<&[u8], Names<'_>> {
     Ok((rest, Names { uuid, block_bytes, lun_name_len, iqn_len, data_bytes, device_bytes, lun_name, iqn }))
 }
 
-fn assemble(state: State, names: Names<'_>) -> Result<Superblock, ParseError> {
+fn growing_from(input: &[u8]) -> IResult<&[u8], u64> {
+    le_u64(input)
+}
+
+fn assemble(state: State, names: Names<'_>, growing_from: u64) -> Result<Superblock, ParseError> {
     let mut uuid = [0; 16];
     uuid.copy_from_slice(names.uuid);
     let identity = Identity {
@@ -224,6 +235,11 @@ fn assemble(state: State, names: Names<'_>) -> Result<Superblock, ParseError> {
         device_bytes: names.device_bytes,
     };
     identity.check().map_err(|_| ParseError::Field("identity"))?;
+    // What it grows by has room for where the superblock was.
+    let grows = growing_from.checked_add(REGION_BYTES).is_some_and(|least| least <= identity.data_bytes);
+    if growing_from != 0 && !(grows && growing_from.is_multiple_of(ROUNDING_BYTES)) {
+        return Err(ParseError::Field("growing_from"));
+    }
     if state.bits & !(DRAINING | DIRTY) != 0 {
         return Err(ParseError::Field("bits"));
     }
@@ -242,6 +258,7 @@ fn assemble(state: State, names: Names<'_>) -> Result<Superblock, ParseError> {
         dirty: state.bits & DIRTY != 0,
         losses_accepted: state.losses_accepted,
         flags: state.flags,
+        growing_from: (growing_from != 0).then_some(growing_from),
     })
 }
 
@@ -267,10 +284,11 @@ mod tests {
             dirty: true,
             losses_accepted: 3,
             flags: 0x8000_0000_0000_0001,
+            growing_from: Some(52 << 20),
             ..Superblock::new(example())
         };
         let mut bytes = b"TWINHEAD\x01\0\0\0".to_vec();
-        bytes.extend(b"\x30\xf3\x6b\xb5");
+        bytes.extend(b"\x81\x15\xd1\x1e");
         bytes.extend(b"\x02\x01\0\0\0\0\0\0\x07\0\0\0\0\0\0\0");
         bytes.extend(b"\x02\x03\0\0\x03\0\0\0");
         bytes.extend(b"\x11\x11\0\0\0\0\0\0\x22\x22\0\0\0\0\0\0\x01\0\0\0\0\0\0\x80");
@@ -279,6 +297,8 @@ mod tests {
         bytes.extend(b"vm-store");
         bytes.resize(168, 0);
         bytes.extend(b"iqn.2025-01.example:pair");
+        bytes.resize(392, 0);
+        bytes.extend(b"\0\0\x40\x03\0\0\0\0");
         bytes.resize(4096, 0);
         (superblock, bytes)
     }
@@ -318,6 +338,8 @@ mod tests {
             (84, 65, ParseError::Field("lun_name")),
             (86, 225, ParseError::Field("iqn")),
             (104, 0xff, ParseError::Field("lun_name")),
+            (392, 1, ParseError::Field("growing_from")),
+            (395, 4, ParseError::Field("growing_from")),
         ] {
             assert_eq!(Superblock::parse(&resealed(changed(at, byte))), Err(error));
         }

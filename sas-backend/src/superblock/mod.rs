@@ -3,7 +3,8 @@
 //! * [`region`]: where on the disk things are.
 //! * `layout`: the bytes of one copy.
 //! * [`pick`]: which of the two copies counts.
-//! * [`search`]: where it is when the disk has changed its size.
+//! * [`locate`]: where it is on a disk that has grown, or while it moves.
+//! * [`search`]: the same without knowing where it was.
 //! * [`heartbeat`]: the sector in which each head shows that it lives.
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 pub mod heartbeat;
 mod identity;
 mod layout;
+pub mod locate;
 pub mod pick;
 pub mod region;
 pub mod search;
@@ -121,7 +123,7 @@ impl fmt::Display for Incarnation {
 /// One copy of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    /// What never changes after `targetctl disk init`.
+    /// What does not change after `targetctl disk init`, but for the sizes, which may grow.
     pub identity: Identity,
     /// One more with each write; the valid copy with the higher number counts.
     pub sequence: u64,
@@ -141,9 +143,17 @@ pub struct Superblock {
     pub losses_accepted: u32,
     /// For later versions; carried along untouched.
     pub flags: u64,
+    /// The LUN grows: so many bytes clients still see, and behind them is where this record was before it moved.
+    pub growing_from: Option<u64>,
 }
 
 impl Superblock {
+    /// Bytes that clients see.
+    #[must_use]
+    pub fn visible_bytes(&self) -> u64 {
+        self.growing_from.unwrap_or(self.identity.data_bytes)
+    }
+
     /// The record of a disk that was just initialised: epoch 0, no owner, complete.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
@@ -158,6 +168,7 @@ impl Superblock {
             dirty: false,
             losses_accepted: 0,
             flags: 0,
+            growing_from: None,
         }
     }
 }

@@ -93,24 +93,19 @@ pub enum WrongDisk {
         expected: String,
     },
     /// Part of the data is gone.
-    #[error("the disk has shrunk: it had {was_bytes} bytes when it was initialised and has {is_bytes} now")]
+    #[error(
+        "this path shows the disk with {is_bytes} bytes, and the LUN needs {was_bytes}: the disk has shrunk, or this \
+         machine has to look at it again (rescan it)"
+    )]
     Shrank {
-        /// Bytes when it was initialised.
-        was_bytes: u64,
-        /// Bytes now.
-        is_bytes: u64,
-    },
-    /// The reserved region would now lie elsewhere.
-    #[error("the disk has grown: it had {was_bytes} bytes when it was initialised and has {is_bytes} now")]
-    Grew {
-        /// Bytes when it was initialised.
+        /// Bytes that are in use.
         was_bytes: u64,
         /// Bytes now.
         is_bytes: u64,
     },
 }
 
-/// Whether the superblock belongs to this pair and to a disk of this size.
+/// Whether the superblock belongs to this pair, and the disk is as large as it says; it may be larger.
 ///
 /// # Errors
 /// Says what differs.
@@ -119,12 +114,10 @@ pub fn check(superblock: &Superblock, expected_iqn: &str, device_bytes: u64) -> 
     if iqn != expected_iqn {
         return Err(WrongDisk::OtherPair { found: iqn.clone(), expected: expected_iqn.to_owned() });
     }
-    let sizes = (*was_bytes, device_bytes);
-    match (device_bytes / ROUNDING_BYTES).cmp(&(was_bytes / ROUNDING_BYTES)) {
-        std::cmp::Ordering::Less => Err(WrongDisk::Shrank { was_bytes: sizes.0, is_bytes: sizes.1 }),
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(WrongDisk::Grew { was_bytes: sizes.0, is_bytes: sizes.1 }),
+    if device_bytes / ROUNDING_BYTES < was_bytes / ROUNDING_BYTES {
+        return Err(WrongDisk::Shrank { was_bytes: *was_bytes, is_bytes: device_bytes });
     }
+    Ok(())
 }
 
 impl Picked {
@@ -218,7 +211,7 @@ mod tests {
         assert_eq!(check(&superblock, iqn, 64 << 20), Ok(()));
         assert_eq!(check(&superblock, iqn, (64 << 20) + 512), Ok(()), "the odd sector does not matter");
         assert!(matches!(check(&superblock, iqn, 63 << 20), Err(WrongDisk::Shrank { .. })));
-        assert!(matches!(check(&superblock, iqn, 65 << 20), Err(WrongDisk::Grew { .. })));
+        assert_eq!(check(&superblock, iqn, 65 << 20), Ok(()), "it is used with the size that it had");
         let error = check(&superblock, "iqn.x:y", 64 << 20).unwrap_err();
         assert!(error.to_string().contains("belongs to the target iqn.2025-01.example:pair"));
     }

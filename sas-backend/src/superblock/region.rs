@@ -77,6 +77,20 @@ impl Region {
         Ok(Self { start: rounded - REGION_BYTES })
     }
 
+    /// The region that begins there.
+    ///
+    /// # Errors
+    /// If less than 1 MiB would remain for data.
+    pub fn behind(data_bytes: u64) -> Result<Self, TooSmall> {
+        Self::of(data_bytes.saturating_add(REGION_BYTES))
+    }
+
+    /// Bytes of the device that it is at the end of.
+    #[must_use]
+    pub fn end(self) -> u64 {
+        self.start + REGION_BYTES
+    }
+
     /// Bytes before the region: what clients see.
     #[must_use]
     pub fn data_bytes(self) -> u64 {

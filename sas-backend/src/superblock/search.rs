@@ -1,55 +1,49 @@
-//! Where a superblock is that is not where it should be: the disk has another size than when it was initialised.
+//! Where a superblock may be on a disk that has grown by nobody knows how much.
 //!
-//! Only for a better message: such a disk is not used.
+//! The places nearest to the end come first: what clients have written lies before the superblock, never behind it, so
+//! the first one that is found is not something that a client has put there.
 
-use super::region::ROUNDING_BYTES;
-use super::{SUPERBLOCK_BYTES, Superblock};
-use crate::buffer::Block;
-use crate::sync::SyncIo;
+use super::region::{REGION_BYTES, ROUNDING_BYTES, Region};
 
-/// How far from the end to look.
+/// So far from the end, every place is looked at.
 const REACH: u64 = 1024 * ROUNDING_BYTES;
+/// Before that, only those of disks whose size was a multiple of this.
+const COARSE_BYTES: u64 = 1 << 30;
 
-/// A superblock that begins at some whole MiB near the end of the disk.
-#[must_use]
-pub fn find(io: &SyncIo) -> Option<Superblock> {
-    let end = io.geometry().size_bytes;
-    let first = end.saturating_sub(REACH).next_multiple_of(ROUNDING_BYTES);
-    let last = end.saturating_sub(SUPERBLOCK_BYTES as u64);
-    let step = usize::try_from(ROUNDING_BYTES).unwrap_or(usize::MAX);
-    let places: Vec<u64> = (first..=last).step_by(step).collect();
-    places.into_iter().rev().find_map(|place| {
-        let mut block = Block::zeroed();
-        io.read_block(place, &mut block).ok()?;
-        Superblock::parse(&block).ok()
-    })
+/// All places worth looking at on a device of that size but its end, nearest to the end first.
+pub fn places(device_bytes: u64) -> impl Iterator<Item = Region> {
+    let end = device_bytes - device_bytes % ROUNDING_BYTES;
+    let reach = end.saturating_sub(REACH);
+    let fine = descending(end.saturating_sub(ROUNDING_BYTES), reach, ROUNDING_BYTES);
+    let coarse = descending(reach - reach % COARSE_BYTES, REGION_BYTES, COARSE_BYTES);
+    fine.chain(coarse).filter_map(|size| Region::of(size).ok())
+}
+
+fn descending(from: u64, least: u64, step: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(from), move |at| at.checked_sub(step)).take_while(move |at| *at >= least)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions as FileOptions;
-
-    use super::super::HeadId;
     use super::*;
-    use crate::init::{Existing, NewDisk, initialise};
-    use crate::probe::{OpenOptions, open_disk};
-    use crate::testing::Scratch;
+
+    fn ends(device_bytes: u64) -> Vec<u64> {
+        places(device_bytes).map(Region::end).collect()
+    }
 
     #[test]
-    fn a_superblock_is_found_when_the_disk_has_another_size() {
-        let scratch = Scratch::new();
-        for now in [40 << 20, 30 << 20] {
-            let image = scratch.image("disk", 32 << 20);
-            let new = NewDisk {
-                iqn: "iqn.2026-11.com.example:pair1".to_owned(),
-                lun_name: "db".to_owned(),
-                block_bytes: None,
-            };
-            initialise(&image, &new, Existing::Wipe).unwrap();
-            FileOptions::new().write(true).open(&image).unwrap().set_len(now).unwrap();
-            let options = OpenOptions { head: HeadId::A, shared: false, block_bytes: None };
-            let disk = open_disk(&image, options).unwrap();
-            assert_eq!(find(&disk.sync).map(|found| found.identity.device_bytes), Some(32 << 20), "{now} bytes now");
+    fn near_the_end_every_place_is_looked_at() {
+        assert_eq!(ends((8 << 20) + 512), [7 << 20, 6 << 20, 5 << 20]);
+        assert!(ends(0).is_empty());
+    }
+
+    #[test]
+    fn farther_away_those_of_round_sizes() {
+        let ends = ends((10 << 30) + (1 << 20));
+        assert!(ends.is_sorted_by(|before, after| before > after), "no place twice");
+        assert_eq!(ends.len(), 1024 + 9);
+        for size in [10 << 30, (9 << 30) + (1 << 20), 9 << 30, 1 << 30] {
+            assert!(ends.contains(&size), "{size}");
         }
     }
 }

@@ -75,7 +75,7 @@ fn the_page_cache_is_bypassed_where_possible() {
     let buffered = DiskFile::open(&in_memory.image("disk", SIZE), None).unwrap();
     // Both file systems can change: what must hold is that either way works, which the other tests show.
     println!("direct: {} and {}", direct.is_direct(), buffered.is_direct());
-    assert_eq!(direct.geometry, Geometry { block_bytes: 512, size_bytes: SIZE, volatile_cache: true });
+    assert_eq!(direct.geometry(), Geometry { block_bytes: 512, size_bytes: SIZE, volatile_cache: true });
 }
 
 #[test]

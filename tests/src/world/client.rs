@@ -58,7 +58,12 @@ impl World {
             self.clients[number].head = self.clients[number].head.other();
         }
         let head = self.clients[number].head;
-        if self.slots[slot_of(head)].head.is_none() || self.slots[slot_of(head)].access != Access::Serving {
+        let slot = &self.slots[slot_of(head)];
+        let fits = match &want {
+            Want::Write { extent, .. } | Want::Read { extent, .. } => extent.end() <= slot.blocks,
+            Want::Flush => true,
+        };
+        if slot.head.is_none() || slot.access != Access::Serving || !fits {
             self.clients[number].head = head.other();
             self.at(20, Entry::Client { of });
             return Ok(());
@@ -96,6 +101,9 @@ impl World {
     }
 
     fn next_want(&mut self, of: u64) -> Want {
+        if self.blocks_seen > BLOCKS && self.chance(30) {
+            return self.want_of_new_blocks(of);
+        }
         let mine = BLOCKS / CLIENTS;
         match self.between(0, 9) {
             0..=5 => {
@@ -118,6 +126,20 @@ impl World {
         }
     }
 
+    /// Something with the blocks that were not there at first; each belongs to one client.
+    fn want_of_new_blocks(&mut self, of: u64) -> Want {
+        let lba = self.between(BLOCKS, self.blocks_seen - 1);
+        if lba % CLIENTS == of {
+            let extent = Extent::new(lba, 1);
+            self.clients[super::index(of)].marks += 1;
+            let mark = self.clients[super::index(of)].marks;
+            self.oracle.issued(lba, mark);
+            return Want::Write { extent, mark, fua: false };
+        }
+        let blocks = self.between(1, 8).min(self.blocks_seen - lba);
+        Want::Read { extent: Extent::new(lba, blocks), floors: Vec::new() }
+    }
+
     pub(super) fn on_complete(&mut self, of: HeadId, op: OpId, outcome: Outcome<Marks>) -> Result<(), String> {
         let number = super::index(op.0 % CLIENTS);
         let client = &mut self.clients[number];
@@ -125,6 +147,10 @@ impl World {
             return Ok(());
         }
         client.asked = None;
+        if matches!(outcome, Outcome::Done | Outcome::Data(_)) {
+            self.check_size(of)?;
+        }
+        let client = &mut self.clients[number];
         let of_client = client.number;
         let mut pause = 1;
         match (outcome, client.want.clone()) {

@@ -79,6 +79,7 @@ impl World {
             slot.paused_until = slot.paused_until.min(self.now);
         }
         self.cable = true;
+        self.disk.paths = [self.disk.blocks.len() as u64; 2];
         for of in [HeadId::A, HeadId::B] {
             if self.slots[slot_of(of)].head.is_none() {
                 self.start(of);

@@ -11,8 +11,10 @@
 mod client;
 mod disk;
 mod faults;
+mod growth;
 mod link;
 mod oracle;
+mod records;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -27,6 +29,7 @@ use sas_backend::{Epoch, HeadId, Incarnation};
 use client::Client;
 use disk::{Arbiter, SimDisk};
 pub use oracle::Oracle;
+use records::Place;
 
 /// Blocks of the simulated unit.
 pub const BLOCKS: u64 = 64;
@@ -58,6 +61,8 @@ pub struct Plan {
     pub chaos_ms: u64,
     /// Whether a second head may die before the first is whole again; the loss must then be reported, not served.
     pub double_faults: bool,
+    /// Whether the disk grows now and then, and the unit shall follow.
+    pub growth: bool,
 }
 
 /// How a run ended.
@@ -71,6 +76,8 @@ pub struct Report {
     pub owners: u64,
     /// Losses that were reported and accepted.
     pub losses: u64,
+    /// Blocks that clients see at the end.
+    pub blocks: u64,
 }
 
 struct Slot {
@@ -93,6 +100,8 @@ struct Slot {
     /// The connection that it knows of.
     link_seen: Option<u64>,
     access: Access,
+    /// What its clients see.
+    blocks: u64,
     restart_at: Option<u64>,
 }
 
@@ -105,13 +114,17 @@ enum Entry {
     DiskEffect { of: HeadId, command: u64 },
     ArbiterEffect { of: HeadId, life: Incarnation },
     Beat { of: HeadId, life: Incarnation },
-    BeatEffect { of: HeadId, life: Incarnation, started: u64 },
+    BeatEffect { of: HeadId, life: Incarnation, started: u64, place: Place },
     WatchEffect { of: HeadId, life: Incarnation, started: u64 },
     Tick { of: HeadId, life: Incarnation },
     Client { of: u64 },
     Patience { of: u64, op: OpId },
     Connect,
     Fault,
+    OneFault,
+    Grow,
+    Rescan { of: HeadId },
+    OrderGrowth { to: HeadId },
     Restart { of: HeadId },
     Wake { of: HeadId, life: Incarnation },
 }
@@ -135,6 +148,8 @@ pub struct World {
     orders: u64,
     /// Until then no client wants anything new: the disk gets everything, and the superblock says so.
     quiet_until: u64,
+    /// The most blocks that clients have seen at a head that served.
+    blocks_seen: u64,
     owners: BTreeSet<u64>,
     report: Report,
     log: Option<Vec<String>>,
@@ -165,6 +180,7 @@ impl World {
             link_open: false,
             link_seen: None,
             access: Access::Changing,
+            blocks: BLOCKS,
             restart_at: None,
         };
         let mut world = Self {
@@ -183,6 +199,7 @@ impl World {
             plan,
             orders: 0,
             quiet_until: 0,
+            blocks_seen: BLOCKS,
             owners: BTreeSet::new(),
             report: Report::default(),
             log: logging.then(Vec::new),
@@ -193,6 +210,9 @@ impl World {
             world.at(10, Entry::Client { of: client });
         }
         world.at(500, Entry::Fault);
+        if plan.growth {
+            world.at(700, Entry::Grow);
+        }
         world
     }
 
@@ -205,14 +225,16 @@ impl World {
         self.heal();
         let deadline = self.now + 20_000;
         let goal = self.report.acknowledged + 200;
-        while self.report.acknowledged < goal {
+        while self.report.acknowledged < goal || !self.has_grown() {
             if self.now > deadline {
                 return Err(format!("no progress after healing; {}", self.describe()));
             }
             self.accept_reported_loss()?;
+            self.order_growth()?;
             self.run_until(self.now + 100)?;
         }
         self.report.owners = self.owners.len() as u64;
+        self.report.blocks = self.blocks_seen;
         Ok(self.report.clone())
     }
 
@@ -274,7 +296,7 @@ impl World {
                 self.on_beat(of, life);
                 Ok(())
             }
-            Entry::BeatEffect { of, life, started } => self.on_beat_effect(of, life, started),
+            Entry::BeatEffect { of, life, started, place } => self.on_beat_effect(of, life, started, place),
             Entry::WatchEffect { of, life, started } => self.on_watch_effect(of, life, started),
             Entry::Tick { of, life } => {
                 if self.slots[slot_of(of)].life == life && self.slots[slot_of(of)].head.is_some() {
@@ -297,6 +319,16 @@ impl World {
                 }
                 Ok(())
             }
+            Entry::OneFault => self.fault(),
+            Entry::Grow => {
+                self.on_grow();
+                Ok(())
+            }
+            Entry::Rescan { of } => {
+                self.rescan(of);
+                Ok(())
+            }
+            Entry::OrderGrowth { to } => self.on_order_growth(to),
             Entry::Wake { of, life } => self.wake(of, life),
             Entry::Restart { of } => {
                 if self.slots[slot_of(of)].head.is_none() {
@@ -369,7 +401,9 @@ impl World {
             | Action::WriteSuperblock(_)
             | Action::Register { .. }
             | Action::ChangeKey { .. }
-            | Action::Fence { .. } => {
+            | Action::Fence { .. }
+            | Action::Measure
+            | Action::ClearOldPlace => {
                 self.arbitrate(of, action);
             }
             Action::StartHeartbeat { epoch } => {
@@ -401,9 +435,11 @@ impl World {
             Action::SetAccess(access) => {
                 self.slots[slot_of(of)].access = access;
                 if access == Access::Serving {
+                    self.on_serving(of)?;
                     self.owners.insert(self.disk.ownership.epoch.0);
                 }
             }
+            Action::SetBlocks(blocks) => self.on_blocks(of, blocks)?,
             Action::CloseSessions => self.fail_requests_of(of),
             Action::OrderDone { .. } | Action::Announce(_) => {}
             Action::Stopped => {
@@ -416,6 +452,10 @@ impl World {
     }
 
     fn start(&mut self, of: HeadId) {
+        let Some((place, blocks)) = self.look(of) else {
+            self.at(200, Entry::Restart { of });
+            return;
+        };
         let life = Incarnation::new(self.rng.random_range(1..u64::MAX)).expect("not zero");
         let slot = &mut self.slots[slot_of(of)];
         let process = if std::mem::take(&mut slot.let_go) { slot.process } else { life };
@@ -427,7 +467,8 @@ impl World {
             lease_ms: LEASE_MS,
             takeover_ms: TAKEOVER_MS,
             max_drain_ms: 1000,
-            blocks: BLOCKS,
+            blocks,
+            block_bytes: 512,
             least_dirty_blocks: 16,
             max_dirty_blocks: 1 << 20,
             max_run_blocks: 16,
@@ -439,7 +480,8 @@ impl World {
         slot.since = self.disk.ownership.epoch;
         slot.paused_until = 0;
         slot.backlog.clear();
-        slot.arbiter = Arbiter::default();
+        slot.arbiter = Arbiter::at(place);
+        slot.blocks = blocks;
         slot.heartbeat = None;
         slot.watching = false;
         slot.access = Access::Changing;

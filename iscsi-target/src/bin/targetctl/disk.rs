@@ -92,7 +92,10 @@ fn run_inspect(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
 fn write_superblock(path: &Path, superblock: &Superblock, out: &mut dyn Write) -> Result<(), Failure> {
     let identity = &superblock.identity;
     writeln!(out, "{}: LUN {} of {}", path.display(), identity.lun_name, identity.iqn)?;
-    writeln!(out, "  size    {}, {}-byte blocks", ByteSize(identity.data_bytes), identity.block_bytes)?;
+    writeln!(out, "  size    {}, {}-byte blocks", ByteSize(superblock.visible_bytes()), identity.block_bytes)?;
+    if superblock.growing_from.is_some() {
+        writeln!(out, "  grows   to {}; its owner is about to finish that", ByteSize(identity.data_bytes))?;
+    }
     writeln!(out, "  serial  {}", identity.serial())?;
     let owner = superblock.owner.map_or("nobody yet".to_owned(), |owner| format!("head {owner}"));
     writeln!(out, "  owner   {owner}, epoch {}", superblock.epoch)?;

@@ -26,9 +26,21 @@ enum Command {
         /// The LUN by name or number
         lun: LunRef,
     },
+    /// Let a LUN grow to the size that its disk has now
+    ///
+    /// First make the disk larger, and let both machines see that: for a LUN of an array, rescan it on both. Then run this
+    /// on the head that owns the LUN. Clients go on meanwhile, and are told that the capacity has changed; rescan it there
+    /// as well. A LUN cannot shrink.
+    Resize {
+        /// The LUN by name or number
+        lun: LunRef,
+    },
 }
 
 pub(crate) fn run(arguments: Arguments, global: &Global, out: &mut dyn Write) -> Result<(), Failure> {
-    let Command::AcceptLoss { lun } = arguments.command;
-    daemon::act(&Request::AcceptLoss { lun }, global, out)
+    let request = match arguments.command {
+        Command::AcceptLoss { lun } => Request::AcceptLoss { lun },
+        Command::Resize { lun } => Request::Resize { lun },
+    };
+    daemon::act(&request, global, out)
 }

@@ -66,6 +66,9 @@ impl Fixture {
                             ControlRequest::AcceptLoss { reply, .. } => {
                                 reply.send(Err("nothing is lost".to_owned())).unwrap()
                             }
+                            ControlRequest::Resize { lun, reply } => {
+                                reply.send(Ok(format!("{lun} has grown"))).unwrap()
+                            }
                         }
                     }
                 });
@@ -108,7 +111,16 @@ fn arguments() {
     let cli = Cli::try_parse_from(["targetctl", "handover", "db", "--to", "b", "--head", "a"]).unwrap();
     assert_eq!(cli.global.head, Some(HeadName::A));
     assert_eq!(cli.global.config, Path::new("/etc/twinhead/pair.toml"));
-    let wrong = ["", "handover", "handover db --to c", "--head c status", "lun accept-loss", "status db", "config"];
+    let wrong = [
+        "",
+        "handover",
+        "handover db --to c",
+        "--head c status",
+        "lun accept-loss",
+        "lun resize",
+        "status db",
+        "config",
+    ];
     for line in wrong {
         let words = std::iter::once("targetctl").chain(line.split_whitespace());
         assert_eq!(Cli::try_parse_from(words).unwrap_err().exit_code(), 2, "{line}");

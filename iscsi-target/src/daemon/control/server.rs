@@ -153,6 +153,7 @@ impl Daemon {
             Request::Handover { lun, to } => self.act(|reply| ControlRequest::Handover { lun, to, reply }).await,
             Request::Reload {} => self.act(|reply| ControlRequest::Reload { reply }).await,
             Request::AcceptLoss { lun } => self.act(|reply| ControlRequest::AcceptLoss { lun, reply }).await,
+            Request::Resize { lun } => self.act(|reply| ControlRequest::Resize { lun, reply }).await,
         }
     }
 

@@ -44,7 +44,7 @@ async fn run(name: &str) -> Running {
                 }
                 ControlRequest::Handover { reply, .. } => reply.send(Err("no such LUN".to_owned())).unwrap(),
                 ControlRequest::Reload { reply } => reply.send(Ok("nothing has changed".to_owned())).unwrap(),
-                ControlRequest::AcceptLoss { reply, .. } => drop(reply),
+                ControlRequest::AcceptLoss { reply, .. } | ControlRequest::Resize { reply, .. } => drop(reply),
             }
         }
     });
@@ -92,9 +92,9 @@ async fn requests_are_answered_in_order() {
         &expect![[r#"{"ok":false,"error":"the daemon is stopping; ask the other head"}"#]],
     )
     .await;
-    answers(stream, "{\"request\":\"shutdown\"}\n", &expect![[r#"{"ok":false,"error":"this is not a request (unknown variant `shutdown`, expected one of `status`, `watch`, `handover`, `reload`, `accept-loss` at line 1 column 21); requests are status, watch, handover with lun and optionally to, accept-loss with lun"}"#]]).await;
-    answers(stream, "{\"request\":\"status\",\"verbose\":true}\n", &expect![[r#"{"ok":false,"error":"this is not a request (unknown field `verbose`, there are no fields); requests are status, watch, handover with lun and optionally to, accept-loss with lun"}"#]]).await;
-    answers(stream, "\u{0}\n", &expect![[r#"{"ok":false,"error":"this is not a request (expected value at line 1 column 1); requests are status, watch, handover with lun and optionally to, accept-loss with lun"}"#]]).await;
+    answers(stream, "{\"request\":\"shutdown\"}\n", &expect![[r#"{"ok":false,"error":"this is not a request (unknown variant `shutdown`, expected one of `status`, `watch`, `handover`, `reload`, `accept-loss`, `resize` at line 1 column 21); requests are status, watch, handover with lun and optionally to, accept-loss and resize with lun"}"#]]).await;
+    answers(stream, "{\"request\":\"status\",\"verbose\":true}\n", &expect![[r#"{"ok":false,"error":"this is not a request (unknown field `verbose`, there are no fields); requests are status, watch, handover with lun and optionally to, accept-loss and resize with lun"}"#]]).await;
+    answers(stream, "\u{0}\n", &expect![[r#"{"ok":false,"error":"this is not a request (expected value at line 1 column 1); requests are status, watch, handover with lun and optionally to, accept-loss and resize with lun"}"#]]).await;
 }
 
 #[tokio::test]
@@ -181,7 +181,8 @@ fn requests_on_the_wire() {
         Request::Handover { lun: LunSelector::All, to: None },
         Request::Handover { lun: LunSelector::One(LunRef::Id(3)), to: Some(HeadName::A) },
         Request::Reload {},
-        Request::AcceptLoss { lun },
+        Request::AcceptLoss { lun: lun.clone() },
+        Request::Resize { lun },
     ];
     let lines = requests.clone().map(|request| serde_json::to_string(&request).unwrap());
     expect![[r#"
@@ -190,7 +191,8 @@ fn requests_on_the_wire() {
         {"request":"handover","lun":"all"}
         {"request":"handover","lun":3,"to":"a"}
         {"request":"reload"}
-        {"request":"accept-loss","lun":"db"}"#]]
+        {"request":"accept-loss","lun":"db"}
+        {"request":"resize","lun":"db"}"#]]
     .assert_eq(&lines.join("\n"));
     assert_eq!(lines.map(|line| serde_json::from_str::<Request>(&line).unwrap()), requests);
 }

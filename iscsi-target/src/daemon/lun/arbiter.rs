@@ -5,14 +5,16 @@
 use std::sync::mpsc;
 
 use replication::block::Blocks;
-use replication::head::{Action, Event, Ownership, StorageError};
+use replication::head::{Action, Capacity, Event, Ownership, StorageError};
 use sas_backend::buffer::Block;
 use sas_backend::disk::DiskError;
-use sas_backend::superblock::pick::{Picked, check, pick};
-use sas_backend::superblock::region::{Region, SuperblockCopy};
-use sas_backend::superblock::search;
+use sas_backend::superblock::locate::{Found, Known, LocateError, locate};
+use sas_backend::superblock::pick::{check, pick};
+use sas_backend::superblock::region::{REGION_BYTES, Region, SuperblockCopy};
 use sas_backend::superblock::{Identity, Superblock};
 use sas_backend::{Epoch, HeadId, Incarnation, Key, ReservationError, Reservations, SyncIo};
+
+use super::place::Place;
 
 /// How often a fence that waits for the kernel is asked for again.
 const FENCE_ATTEMPTS: u32 = 3;
@@ -30,7 +32,10 @@ pub(super) struct Arbiter {
     me: HeadId,
     incarnation: Incarnation,
     io: SyncIo,
-    region: Region,
+    /// Where the superblock is; the heartbeats follow.
+    place: Place,
+    /// A place that was cleared by this head for a superblock that is to move there.
+    prepared: Option<Region>,
     reservations: Box<dyn Reservations>,
     key: Option<Key>,
     /// How often this process has registered; for another opening of the disk it begins elsewhere.
@@ -47,17 +52,29 @@ impl Arbiter {
         me: HeadId,
         incarnation: Incarnation,
         io: SyncIo,
-        region: Region,
+        place: Place,
         reservations: Box<dyn Reservations>,
         iqn: String,
         registrations: u64,
     ) -> Self {
-        Self { me, incarnation, io, region, reservations, key: None, registrations, seen: None, iqn, name: None }
+        Self {
+            me,
+            incarnation,
+            io,
+            place,
+            prepared: None,
+            reservations,
+            key: None,
+            registrations,
+            seen: None,
+            iqn,
+            name: None,
+        }
     }
 
     /// Read what the disk is: the first thing that a daemon does with it. It is not even registered with before it is
     /// known to be ours, unless a reservation of the other head keeps everybody else from reading.
-    pub(super) fn look(&mut self) -> Result<Identity, StorageError> {
+    pub(super) fn look(&mut self) -> Result<Superblock, StorageError> {
         let mut found = self.read();
         if found == Err(StorageError::Fenced) {
             self.refuse_strangers()?;
@@ -69,15 +86,8 @@ impl Arbiter {
                 tracing::warn!(%error, "the registration with a disk that is not ours could not be taken back");
             }
         }
-        found.map_err(|error| self.explain(error))?;
-        self.seen.as_ref().map(|(seen, _)| seen.identity.clone()).ok_or(StorageError::Fenced)
-    }
-
-    /// A disk that has changed its size looks as if it had never been initialised; say what it is.
-    fn explain(&self, error: StorageError) -> StorageError {
-        let found = search::find(&self.io);
-        let wrong = found.and_then(|found| check(&found, &self.iqn, self.io.geometry().size_bytes).err());
-        wrong.map_or(error, |wrong| StorageError::Failed(wrong.to_string()))
+        found?;
+        self.seen.as_ref().map(|(seen, _)| seen.clone()).ok_or(StorageError::Fenced)
     }
 
     /// Execute commands until nobody can send any more. `answer` hands over what came of each.
@@ -96,6 +106,8 @@ impl Arbiter {
                 Action::Register { epoch } => Event::Registered(self.register(epoch)),
                 Action::ChangeKey { epoch } => Event::Registered(self.change_key(epoch)),
                 Action::Fence { epoch } => Event::FenceDone(self.fence(epoch)),
+                Action::Measure => Event::Measured(self.measure()),
+                Action::ClearOldPlace => Event::OldPlaceCleared(self.clear_old_place()),
                 other => {
                     tracing::error!(?other, "not a command for the arbiter");
                     continue;
@@ -107,26 +119,41 @@ impl Arbiter {
         }
     }
 
+    /// The disk may have grown, and the superblock moved, since it was read last.
     fn read(&mut self) -> Result<Ownership, StorageError> {
-        let mut copies = [Block::zeroed(), Block::zeroed()];
-        for (copy, block) in SuperblockCopy::BOTH.into_iter().zip(&mut copies) {
-            self.io.read_block(self.region.superblock(copy), block).map_err(storage_error)?;
+        let size_bytes = self.io.measure().map_err(storage_error)?;
+        let known = Known {
+            region: self.seen.is_some().then(|| self.place.region()),
+            uuid: self.seen.as_ref().map(|(seen, _)| seen.identity.uuid),
+        };
+        let Found { superblock, region, next } =
+            locate(known, size_bytes, |offset, block| self.io.read_block(offset, block)).map_err(locate_error)?;
+        check(&superblock, &self.iqn, size_bytes).map_err(|error| StorageError::Failed(error.to_string()))?;
+        if let Some((seen, _)) = &self.seen
+            && (superblock.epoch, superblock.sequence) < (seen.epoch, seen.sequence)
+        {
+            let (then, now) = (seen.epoch, superblock.epoch);
+            return Err(StorageError::Failed(format!("the superblock has gone back from epoch {then} to {now}")));
         }
-        let picked: Picked = pick(&copies[0], &copies[1]);
-        let (superblock, next) = picked.into_valid().map_err(StorageError::Failed)?;
-        check(&superblock, &self.iqn, self.io.geometry().size_bytes)
-            .map_err(|error| StorageError::Failed(error.to_string()))?;
         let ownership = ownership_of(&superblock);
         self.seen = Some((superblock, next));
+        self.place.move_to(region);
         Ok(ownership)
     }
 
-    /// Flush, write, flush: what was written before is durable before the superblock speaks of it.
+    /// Flush, write, flush: what was written before is durable before the superblock speaks of it. While the unit grows,
+    /// it goes to its old place first, so that whoever looks there finds the way, and then to its new one.
     fn write(&mut self, next: &Ownership) -> Result<(), StorageError> {
         let Some((seen, copy)) = &self.seen else {
             return Err(StorageError::Failed("the superblock has not been read yet".to_owned()));
         };
-        let mut identity = seen.identity.clone();
+        let block_bytes = u64::from(seen.identity.block_bytes);
+        let data_bytes = next.capacity.reserved_at() * block_bytes;
+        let region = region_behind(data_bytes)?;
+        let moves = region != self.place.region();
+        let device_bytes = if moves { region.end() } else { seen.identity.device_bytes };
+        let copy = if moves { SuperblockCopy::First } else { *copy };
+        let mut identity = Identity { data_bytes, device_bytes, ..seen.identity.clone() };
         if let Some(name) = &self.name {
             identity.lun_name.clone_from(name);
         }
@@ -141,13 +168,69 @@ impl Arbiter {
             draining: next.draining,
             dirty: next.dirty,
             losses_accepted: next.losses,
+            growing_from: next.capacity.growing_to.map(|_| next.capacity.blocks * block_bytes),
         };
-        let copy = *copy;
+        if moves {
+            self.prepare(region)?;
+        }
         self.io.flush().map_err(storage_error)?;
         let block = Block::from(&superblock.emit());
-        self.io.write_block(self.region.superblock(copy), &block, true).map_err(storage_error)?;
+        if let Some(old) = superblock.growing_from {
+            let old = region_behind(old)?;
+            let copy = self.next_copy(old)?;
+            self.io.write_block(old.superblock(copy), &block, true).map_err(storage_error)?;
+        }
+        self.io.write_block(region.superblock(copy), &block, true).map_err(storage_error)?;
         self.seen = Some((superblock, copy.other()));
+        self.place.move_to(region);
         Ok(())
+    }
+
+    /// What was left behind where the superblock is to be must not be taken for one. Before anybody can know of the place,
+    /// and once only: a superblock that was written there and seems to have failed may have been read.
+    fn prepare(&mut self, region: Region) -> Result<(), StorageError> {
+        if self.prepared == Some(region) {
+            return Ok(());
+        }
+        let size_bytes = self.io.measure().map_err(storage_error)?;
+        if region.end() > size_bytes {
+            return Err(StorageError::Failed(format!(
+                "the disk has {size_bytes} bytes, and {} are needed",
+                region.end()
+            )));
+        }
+        self.io.write_zeroes(region.start(), REGION_BYTES).map_err(storage_error)?;
+        self.prepared = Some(region);
+        Ok(())
+    }
+
+    /// Which copy at `region` the next superblock goes to.
+    fn next_copy(&self, region: Region) -> Result<SuperblockCopy, StorageError> {
+        let mut copies = [Block::zeroed(), Block::zeroed()];
+        for (copy, block) in SuperblockCopy::BOTH.into_iter().zip(&mut copies) {
+            self.io.read_block(region.superblock(copy), block).map_err(storage_error)?;
+        }
+        Ok(pick(&copies[0], &copies[1]).into_valid().map_or(SuperblockCopy::First, |(_, next)| next))
+    }
+
+    /// Blocks of the unit if it had all of the disk. It cannot have less than a whole region more: the superblock would
+    /// move onto itself.
+    fn measure(&self) -> Result<u64, StorageError> {
+        let Some((seen, _)) = &self.seen else {
+            return Err(StorageError::Failed("the superblock has not been read yet".to_owned()));
+        };
+        let size_bytes = self.io.measure().map_err(storage_error)?;
+        let end = Region::of(size_bytes).map_err(|error| StorageError::Failed(error.to_string()))?;
+        let now = self.place.region();
+        let grown_too_little = end.start() > now.start() && end.start() < now.end();
+        let data_bytes = if grown_too_little { now.start() } else { end.start() };
+        Ok(data_bytes / u64::from(seen.identity.block_bytes))
+    }
+
+    /// Write zeroes where the superblock was before it moved.
+    fn clear_old_place(&self) -> Result<(), StorageError> {
+        let old = self.seen.as_ref().and_then(|(seen, _)| seen.growing_from);
+        old.map_or(Ok(()), |old| self.io.write_zeroes(old, REGION_BYTES)).map_err(storage_error)
     }
 
     /// The key of this head in this epoch. It changes with every registration, so that a head that was fenced and has
@@ -158,6 +241,9 @@ impl Arbiter {
     }
 
     fn register(&mut self, epoch: Epoch) -> Result<(), StorageError> {
+        // A heartbeat of the time before would not be refused any more.
+        self.place.wait_for_heartbeat();
+        self.prepared = None;
         self.registrations += 1;
         let key = self.key_of(epoch);
         self.reservations.register(key).map_err(reservation_error)?;
@@ -230,7 +316,12 @@ impl Arbiter {
 }
 
 fn ownership_of(superblock: &Superblock) -> Ownership {
+    let blocks = |bytes: u64| bytes / u64::from(superblock.identity.block_bytes);
     Ownership {
+        capacity: Capacity {
+            blocks: blocks(superblock.visible_bytes()),
+            growing_to: superblock.growing_from.map(|_| blocks(superblock.identity.data_bytes)),
+        },
         epoch: superblock.epoch,
         owner: superblock.owner,
         owner_incarnation: superblock.owner_incarnation,
@@ -238,6 +329,17 @@ fn ownership_of(superblock: &Superblock) -> Ownership {
         draining: superblock.draining,
         dirty: superblock.dirty,
         losses: superblock.losses_accepted,
+    }
+}
+
+fn region_behind(data_bytes: u64) -> Result<Region, StorageError> {
+    Region::behind(data_bytes).map_err(|error| StorageError::Failed(error.to_string()))
+}
+
+fn locate_error(error: LocateError) -> StorageError {
+    match error {
+        LocateError::Disk(error) => storage_error(error),
+        other => StorageError::Failed(other.to_string()),
     }
 }
 
@@ -284,7 +386,7 @@ mod tests {
     fn arbiter(disk: OpenDisk) -> Arbiter {
         let region = Region::of(disk.geometry.size_bytes).unwrap();
         let incarnation = Incarnation::new(7).unwrap();
-        Arbiter::new(HeadId::A, incarnation, disk.sync, region, disk.reservations, OURS.to_owned(), 0)
+        Arbiter::new(HeadId::A, incarnation, disk.sync, Place::new(region), disk.reservations, OURS.to_owned(), 0)
     }
 
     fn initialised(name: &str, iqn: &str) -> PathBuf {
@@ -332,13 +434,122 @@ mod tests {
             draining: false,
             dirty: true,
             losses: 2,
+            capacity: Capacity::of((12 << 20) / 512),
         };
         arbiter.write(&next).unwrap();
         assert_eq!(arbiter.read().unwrap(), next);
         arbiter.name = Some("mail".to_owned());
         arbiter.write(&next).unwrap();
-        assert_eq!(arbiter.look().unwrap().lun_name, "mail", "renamed with the next superblock");
+        assert_eq!(arbiter.look().unwrap().identity.lun_name, "mail", "renamed with the next superblock");
         assert_eq!(arbiter.read().unwrap(), next);
+        drop(arbiter);
+        remove(&path);
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    fn blocks(bytes: u64) -> u64 {
+        bytes / 512
+    }
+
+    fn owned(epoch: u64, capacity: Capacity) -> Ownership {
+        Ownership {
+            epoch: Epoch(epoch),
+            owner: Some(HeadId::A),
+            owner_incarnation: Incarnation::new(7),
+            mirror: None,
+            draining: false,
+            dirty: false,
+            losses: 0,
+            capacity,
+        }
+    }
+
+    fn resize(image: &Path, bytes: u64) {
+        std::fs::File::options().write(true).open(image).unwrap().set_len(bytes).unwrap();
+    }
+
+    fn bytes_at(image: &Path, offset: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(image).unwrap(), &mut bytes, offset).unwrap();
+        bytes
+    }
+
+    /// The owner of a disk of 16 MiB.
+    fn owner(path: &Path) -> Arbiter {
+        let mut arbiter = arbiter(open(path, HeadId::A));
+        arbiter.look().unwrap();
+        arbiter.register(Epoch(0)).unwrap();
+        arbiter.fence(Epoch(1)).unwrap();
+        arbiter.write(&owned(1, Capacity::of(blocks(12 * MIB)))).unwrap();
+        arbiter
+    }
+
+    #[test]
+    fn the_superblock_moves_with_the_end_of_the_disk() {
+        let path = initialised("grows", OURS);
+        let mut owner = owner(&path);
+        assert_eq!(owner.measure(), Ok(blocks(12 * MIB)));
+        resize(&path, 19 * MIB);
+        assert_eq!(owner.measure(), Ok(blocks(12 * MIB)), "too little");
+        resize(&path, 64 * MIB);
+        assert_eq!(owner.measure(), Ok(blocks(60 * MIB)));
+        let growing = owned(1, Capacity { blocks: blocks(12 * MIB), growing_to: Some(blocks(60 * MIB)) });
+        owner.write(&growing).unwrap();
+        assert_eq!(owner.place.region().start(), 60 * MIB);
+        assert_eq!(owner.read().unwrap(), growing);
+        let later = Ownership { epoch: Epoch(2), ..growing };
+        owner.write(&later).unwrap();
+        // Wherever the disk ends by now, whoever knows the old place finds the way.
+        resize(&path, 200 * MIB);
+        assert_eq!(owner.measure(), Ok(blocks(196 * MIB)));
+        let known = Known { region: Region::behind(12 * MIB).ok(), uuid: None };
+        let found = locate(known, 200 * MIB, |offset, block| owner.io.read_block(offset, block)).unwrap();
+        assert_eq!((ownership_of(&found.superblock), found.region.start()), (later, 60 * MIB));
+        assert_ne!(bytes_at(&path, 12 * MIB, 4 << 20), vec![0; 4 << 20]);
+        owner.clear_old_place().unwrap();
+        assert_eq!(bytes_at(&path, 12 * MIB, 4 << 20), vec![0; 4 << 20]);
+        let grown = owned(2, Capacity::of(blocks(60 * MIB)));
+        owner.write(&grown).unwrap();
+        assert_eq!(bytes_at(&path, 12 * MIB, 4 << 20), vec![0; 4 << 20], "and stays as it is");
+        drop(owner);
+        let mut restarted = arbiter(open(&path, HeadId::A));
+        let superblock = restarted.look().unwrap();
+        assert_eq!((superblock.visible_bytes(), restarted.place.region().start()), (60 * MIB, 60 * MIB));
+        drop(restarted);
+        remove(&path);
+    }
+
+    #[test]
+    fn a_heartbeat_under_way_is_waited_for() {
+        let path = initialised("heartbeat", OURS);
+        let mut owner = owner(&path);
+        resize(&path, 64 * MIB);
+        let place = owner.place.clone();
+        let beating = place.hold();
+        let growing = owned(1, Capacity { blocks: blocks(12 * MIB), growing_to: Some(blocks(60 * MIB)) });
+        let (told, done) = mpsc::channel();
+        let moving = std::thread::spawn(move || {
+            owner.write(&growing).unwrap();
+            told.send(()).unwrap();
+            owner
+        });
+        let early = done.recv_timeout(std::time::Duration::from_millis(50));
+        assert!(early.is_err() && beating.start() == 12 * MIB, "it moved under a heartbeat");
+        drop(beating);
+        done.recv().unwrap();
+        assert_eq!(place.region().start(), 60 * MIB);
+        drop(moving.join().unwrap());
+        remove(&path);
+    }
+
+    #[test]
+    fn a_disk_that_has_grown_while_nobody_looked_is_used_as_it_was() {
+        let path = initialised("restart", OURS);
+        resize(&path, 64 * MIB);
+        let mut arbiter = arbiter(open(&path, HeadId::A));
+        let superblock = arbiter.look().unwrap();
+        assert_eq!((superblock.visible_bytes(), arbiter.place.region().start()), (12 * MIB, 12 * MIB));
         drop(arbiter);
         remove(&path);
     }

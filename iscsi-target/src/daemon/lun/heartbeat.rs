@@ -13,6 +13,7 @@ use sas_backend::superblock::heartbeat::Heartbeat as Record;
 use sas_backend::superblock::region::Region;
 use sas_backend::{Epoch, HeadId, Incarnation, SyncIo};
 
+use super::place::Place;
 use crate::daemon::clock::Clock;
 
 /// What the thread works with.
@@ -20,7 +21,7 @@ pub(super) struct Heartbeat {
     pub(super) me: HeadId,
     pub(super) incarnation: Incarnation,
     pub(super) io: SyncIo,
-    pub(super) region: Region,
+    pub(super) place: Place,
     pub(super) clock: Clock,
     pub(super) every: Duration,
 }
@@ -31,6 +32,17 @@ struct Duty {
     beating: Option<Epoch>,
     watching: bool,
     counter: u64,
+}
+
+impl Duty {
+    fn follow(&mut self, order: Action<Blocks>) {
+        match order {
+            Action::StartHeartbeat { epoch } => self.beating = Some(epoch),
+            Action::StopHeartbeat => self.beating = None,
+            Action::WatchPeer(watching) => self.watching = watching,
+            other => tracing::error!(?other, "not an order for the heartbeat"),
+        }
+    }
 }
 
 impl Heartbeat {
@@ -45,39 +57,40 @@ impl Heartbeat {
                 orders.recv_timeout(self.every)
             };
             match order {
-                Ok(Action::StartHeartbeat { epoch }) => duty.beating = Some(epoch),
-                Ok(Action::StopHeartbeat) => duty.beating = None,
-                Ok(Action::WatchPeer(watching)) => duty.watching = watching,
-                Ok(other) => tracing::error!(?other, "not an order for the heartbeat"),
+                Ok(order) => duty.follow(order),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            let events = [self.beat(&mut duty), self.watch(&duty)];
+            let region = self.place.hold();
+            // Whoever waits for the place has told before what it wants.
+            orders.try_iter().for_each(|order| duty.follow(order));
+            let events = [self.beat(*region, &mut duty), self.watch(*region, &duty)];
+            drop(region);
             if !events.into_iter().flatten().all(&mut tell) {
                 return;
             }
         }
     }
 
-    fn beat(&self, duty: &mut Duty) -> Option<Event<Blocks>> {
+    fn beat(&self, region: Region, duty: &mut Duty) -> Option<Event<Blocks>> {
         let epoch = duty.beating?;
         duty.counter += 1;
         let record = Record { head: self.me, incarnation: self.incarnation, epoch, counter: duty.counter };
         let started = self.clock.now();
         let block = Block::from(&record.emit());
-        match self.io.write_block(self.region.heartbeat(self.me), &block, false) {
+        match self.io.write_block(region.heartbeat(self.me), &block, false) {
             Ok(()) => Some(Event::Heartbeat { started }),
             Err(error) => conflict(&error),
         }
     }
 
-    fn watch(&self, duty: &Duty) -> Option<Event<Blocks>> {
+    fn watch(&self, region: Region, duty: &Duty) -> Option<Event<Blocks>> {
         if !duty.watching {
             return None;
         }
         let started = self.clock.now();
         let mut block = Block::zeroed();
-        match self.io.read_block(self.region.heartbeat(self.me.other()), &mut block) {
+        match self.io.read_block(region.heartbeat(self.me.other()), &mut block) {
             Ok(()) => {
                 let beat = Record::parse(&block).map(|record| (record.incarnation, record.counter));
                 Some(Event::PeerHeartbeat { started, beat })

@@ -5,7 +5,7 @@
 //! itself and then only queues.
 //!
 //! * `storage`: opens the disk, and what belongs to it.
-//! * `arbiter`, `heartbeat`: threads for what blocks, and for what must not be delayed.
+//! * `arbiter`, `heartbeat`: threads for what blocks, and for what must not be delayed; `place`: what they share.
 //! * `tasks`: commands of initiators: the gate, what is held, what is under way, and its end.
 //! * `online`: other settings, and the end, while the head runs.
 //! * `execute`: block operations that take more than one step.
@@ -14,6 +14,7 @@ mod arbiter;
 mod execute;
 mod heartbeat;
 mod online;
+mod place;
 mod storage;
 mod tasks;
 
@@ -185,12 +186,18 @@ impl Lun {
             | Action::WriteSuperblock(_)
             | Action::Register { .. }
             | Action::ChangeKey { .. }
-            | Action::Fence { .. } => self.order_arbiter(arbiter::Order::Perform(action)),
+            | Action::Fence { .. }
+            | Action::Measure
+            | Action::ClearOldPlace => self.order_arbiter(arbiter::Order::Perform(action)),
             Action::StartHeartbeat { .. } | Action::StopHeartbeat | Action::WatchPeer(_) => {
                 self.order_heartbeat(action);
             }
             Action::SetAccess(access) => {
                 self.on_access(access);
+                (self.changes)();
+            }
+            Action::SetBlocks(blocks) => {
+                self.unit.borrow_mut().set_blocks(blocks);
                 (self.changes)();
             }
             Action::CloseSessions => self.registry.reset_all_but(None, "this head was fenced"),

@@ -14,8 +14,8 @@ use replication::head::{Config as HeadConfig, Event, Head};
 use sas_backend::buffer::Pool;
 use sas_backend::disk::Disk;
 use sas_backend::probe::{OpenDisk, OpenOptions, open_disk};
-use sas_backend::superblock::Identity;
 use sas_backend::superblock::region::Region;
+use sas_backend::superblock::{Identity, Superblock};
 use sas_backend::{HeadId, Incarnation, SyncIo};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 
 use super::arbiter::Arbiter;
 use super::heartbeat::Heartbeat;
+use super::place::Place;
 use super::tasks::Tasks;
 use super::{Lun, Orders};
 use crate::daemon::clock::Clock;
@@ -122,10 +123,10 @@ struct Opened {
     config: LunConfig,
     disk: Box<dyn Disk + Send>,
     sync: SyncIo,
-    region: Region,
+    place: Place,
     fenced: Option<OwnedFd>,
     arbiter: Arbiter,
-    identity: Identity,
+    superblock: Superblock,
 }
 
 /// Open the disk of `config`, check that it is ours, and start its threads. The head itself starts with
@@ -152,19 +153,20 @@ impl Opening {
         let options = OpenOptions { head: me, shared: !single, block_bytes: config.block_bytes };
         let OpenDisk { disk, sync, reservations, geometry, description } =
             open_disk(&config.disk, options).map_err(|failed| failed.to_string())?;
-        let region = Region::of(geometry.size_bytes).map_err(|failed| failed.to_string())?;
+        let place = Place::new(Region::of(geometry.size_bytes).map_err(|failed| failed.to_string())?);
         let fenced = reservations.fenced_event().map_err(|failed| failed.to_string())?;
         let registrations = number << REGISTRATION_BITS;
-        let mut arbiter = Arbiter::new(me, incarnation, sync.clone(), region, reservations, iqn, registrations);
-        let identity = arbiter.look().map_err(|failed| failed.to_string())?;
-        check_identity(&identity, &config, geometry.block_bytes)?;
+        let mut arbiter = Arbiter::new(me, incarnation, sync.clone(), place.clone(), reservations, iqn, registrations);
+        let superblock = arbiter.look().map_err(|failed| failed.to_string())?;
+        check_identity(&superblock.identity, &config, geometry.block_bytes)?;
         tracing::info!(lun = %config.name, "{description}");
-        Ok(Opened { config, disk, sync, region, fenced, arbiter, identity })
+        Ok(Opened { config, disk, sync, place, fenced, arbiter, superblock })
     }
 }
 
 fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
-    let Opened { config, disk, sync, region, fenced, arbiter, identity } = opened;
+    let Opened { config, disk, sync, place, fenced, arbiter, superblock } = opened;
+    let identity = &superblock.identity;
     let (events, inbox) = channel::unbounded_channel();
     let (arbiter_orders, arbiter) =
         spawn_thread("arbiter", events.clone(), move |orders, tell| arbiter.run(&orders, tell));
@@ -172,7 +174,7 @@ fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
         me: pair.me,
         incarnation: pair.incarnation,
         io: sync,
-        region,
+        place,
         clock: pair.clock,
         every: pair.config.limits.lease / 4,
     };
@@ -190,8 +192,8 @@ fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
         heartbeat: heartbeat_orders,
         link: pair.link.clone(),
         registry: Rc::clone(&pair.registry),
-        head: RefCell::new(Head::new(head_config(pair, &config, &identity))),
-        unit: RefCell::new(LogicalUnit::new(unit_config(pair, &config, &identity))),
+        head: RefCell::new(Head::new(head_config(pair, &config, &superblock))),
+        unit: RefCell::new(LogicalUnit::new(unit_config(pair, &config, &superblock))),
         config: RefCell::new(Rc::new(config)),
         tasks: RefCell::new(Tasks::default()),
         orders: RefCell::new(Orders::default()),
@@ -227,7 +229,8 @@ fn check_identity(identity: &Identity, config: &LunConfig, disk_block_bytes: u32
     Ok(())
 }
 
-fn head_config(pair: &Pair, config: &LunConfig, identity: &Identity) -> HeadConfig {
+fn head_config(pair: &Pair, config: &LunConfig, superblock: &Superblock) -> HeadConfig {
+    let identity = &superblock.identity;
     let limits = pair.config.limits;
     let blocks = |bytes: u64| bytes / u64::from(identity.block_bytes);
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -239,20 +242,22 @@ fn head_config(pair: &Pair, config: &LunConfig, identity: &Identity) -> HeadConf
         lease_ms: ms(limits.lease),
         takeover_ms: ms(limits.takeover),
         max_drain_ms: ms(limits.max_drain),
-        blocks: blocks(identity.data_bytes),
+        blocks: blocks(superblock.visible_bytes()),
+        block_bytes: identity.block_bytes,
         least_dirty_blocks: blocks(LEAST_DIRTY_BYTES),
         max_dirty_blocks: blocks(limits.mirror_bytes.unwrap_or(MOST_DIRTY_BYTES)),
         max_run_blocks: blocks(RUN_BYTES),
     }
 }
 
-fn unit_config(pair: &Pair, config: &LunConfig, identity: &Identity) -> UnitConfig {
+fn unit_config(pair: &Pair, config: &LunConfig, superblock: &Superblock) -> UnitConfig {
+    let identity = &superblock.identity;
     UnitConfig {
         serial: identity.serial(),
         naa: Naa::Long(identity.naa6()),
         revision: "0001".to_owned(),
         block_bytes: identity.block_bytes,
-        blocks: identity.data_bytes / u64::from(identity.block_bytes),
+        blocks: superblock.visible_bytes() / u64::from(identity.block_bytes),
         physical_block_exponent: 0,
         solid_state: false,
         my_group: Pair::group_of(pair.me),

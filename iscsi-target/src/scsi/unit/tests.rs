@@ -366,3 +366,22 @@ proptest! {
         prop_assert!(matches!(missing.status, Status::Good | Status::CheckCondition));
     }
 }
+
+#[test]
+fn a_unit_that_has_grown_says_so_to_every_nexus_and_its_new_blocks_can_be_read() {
+    let mut unit = serving(config());
+    let behind_the_old_end = command(&[0x28, 0, 0, 1, 0, 0, 0, 0, 1, 0]);
+    assert_eq!(cell(&unit.handle(&behind_the_old_end)), "05/21/00");
+    unit.set_blocks(0x2_0000);
+    for nexus in [NEXUS, OTHER] {
+        let mut ready = command(&[0; 6]);
+        ready.nexus = nexus;
+        assert_eq!(cell(&unit.handle(&ready)), "06/2A/09");
+        assert_eq!(cell(&unit.handle(&ready)), "good");
+    }
+    assert_eq!(cell(&unit.handle(&behind_the_old_end)), "io");
+    assert_eq!(
+        capacity::read_capacity_10(unit.config()).data_in,
+        DataIn::Parameters(vec![0, 1, 0xFF, 0xFF, 0, 0, 2, 0])
+    );
+}

@@ -20,9 +20,11 @@
 //! * [`pending`]: writes that are not acknowledged yet.
 //! * [`destage`]: from RAM to the disk, flush, release.
 //! * [`modes`]: the arrows above, and what the superblock says.
+//! * [`growth`]: the unit becomes larger, in any mode.
 
 mod client;
 mod destage;
+mod growth;
 mod modes;
 mod pending;
 
@@ -36,6 +38,7 @@ use crate::cache::{DirtyLimit, Run, Version};
 use crate::message::{Message, Mode, Tag};
 use client::DiskRead;
 use destage::Flusher;
+use growth::Growth;
 use pending::Pending;
 
 /// What an owner works with beside its RAM.
@@ -66,6 +69,7 @@ pub(super) struct Owner<D> {
     idle_since: Option<Millis>,
     handing_over: bool,
     invitations: u64,
+    growth: Growth,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +129,7 @@ impl<D: Data> Owner<D> {
             handing_over: false,
             // Numbers of other owners' invitations never come back: the epoch differs.
             invitations: 0,
+            growth: Growth::None,
         }
     }
 
@@ -134,6 +139,9 @@ impl<D: Data> Owner<D> {
             Event::Cancel(op) => self.on_cancel(core, op),
             Event::Disk { id, result } => return self.on_disk(core, id, result),
             Event::SuperblockWritten(result) => return self.on_recorded(core, result),
+            Event::Measured(result) => self.on_measured(core, result),
+            Event::FenceDone(result) => return self.on_fenced_off(core, result.map(|_| ())),
+            Event::OldPlaceCleared(result) => return self.on_cleared(core, result),
             Event::Registered(Err(StorageError::Fenced)) => {
                 return Some(Next::Rejoin { why: "fenced: cannot change the key of the registration".to_owned() });
             }
@@ -154,6 +162,8 @@ impl<D: Data> Owner<D> {
                 core.announce(format!("head {} asks for the unit", core.config.me.other()));
                 self.handing_over = true;
             }
+            Message::Measured { blocks } => self.on_peer_measured(blocks),
+            Message::Followed { blocks } => self.on_followed(core, blocks),
             // What only an owner says: the other head was one and has not noticed yet that it is fenced.
             Message::State(_)
             | Message::Invite(_)
@@ -162,6 +172,8 @@ impl<D: Data> Owner<D> {
             | Message::Joined(_)
             | Message::Handover { .. }
             | Message::TookOver(_)
+            | Message::Measure
+            | Message::Follow { .. }
             | Message::LeaseRequest { .. } => {}
         }
     }
@@ -171,6 +183,7 @@ impl<D: Data> Owner<D> {
         if let Some(next) = self.advance_mode(core) {
             return Some(next);
         }
+        self.grow(core);
         self.mark_superblock(core);
         self.admit_waiting(core);
         self.answer_syncs(core);
@@ -248,6 +261,7 @@ impl<D: Data> Owner<D> {
         {
             core.actions.push_back(Action::WriteSuperblock(next.clone()));
         }
+        self.growth.on_tick();
         self.on_age(core);
     }
 

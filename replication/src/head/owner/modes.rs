@@ -101,7 +101,7 @@ impl<D: Data> Owner<D> {
 
     fn switch_to_mirrored(&mut self, core: &mut Core<D>, stream: Stream, barrier: u64) {
         let Some(peer) = core.peer else { return };
-        if self.recording.is_some() {
+        if !self.may_record() {
             return;
         }
         self.mode = OwnerMode::Joining { stream, barrier, switch: Switch::InFlight };
@@ -114,6 +114,7 @@ impl<D: Data> Owner<D> {
     }
 
     pub(in crate::head) fn on_link_down(&mut self, core: &mut Core<D>) {
+        self.growth.on_link_down();
         match &mut self.mode {
             OwnerMode::Solo { invited } => *invited = None,
             // The superblock still says solo, and every acknowledgement held under solo.
@@ -137,7 +138,7 @@ impl<D: Data> Owner<D> {
 
     /// The disk has everything, flushed: nothing rests on the mirror any more, and the superblock may say so.
     fn finish_degrading(&mut self, core: &mut Core<D>) {
-        if self.recording.is_none() && core.memory.map.is_empty() && self.runs.is_empty() {
+        if self.may_record() && core.memory.map.is_empty() && self.runs.is_empty() {
             self.record(core, |next| {
                 next.epoch = next.epoch.next();
                 next.mirror = None;
@@ -151,7 +152,8 @@ impl<D: Data> Owner<D> {
     /// owner nor mirror until the superblock names it as one of them.
     fn hand_over(&mut self, core: &mut Core<D>) -> Option<Next<D>> {
         self.send_back_waiting(core);
-        if !self.pending.is_empty() || !self.disk_is_quiet() || self.recording.is_some() || !self.held.is_empty() {
+        let quiet = self.pending.is_empty() && self.disk_is_quiet() && !self.growth.is_at_the_disk();
+        if !quiet || self.recording.is_some() || !self.held.is_empty() {
             return None;
         }
         let epoch = core.recorded.as_ref()?.epoch;
@@ -168,7 +170,8 @@ impl<D: Data> Owner<D> {
         self.mode = OwnerMode::Solo { invited: None };
         self.handing_over = true;
         self.send_back_waiting(core);
-        let drained = core.memory.map.is_empty() && self.pending.is_empty() && self.disk_is_quiet();
+        let quiet = self.disk_is_quiet() && !self.growth.is_at_the_disk();
+        let drained = core.memory.map.is_empty() && self.pending.is_empty() && quiet;
         let clean = self.recording.is_none() && core.recorded.as_ref().is_none_or(|recorded| !recorded.draining);
         (drained && clean && self.syncs.is_empty() && self.flusher.has_nothing_to_do()).then_some(Next::Stop)
     }
@@ -182,7 +185,7 @@ impl<D: Data> Owner<D> {
     /// while without; *draining* until the last block of an earlier owner is on the disk.
     pub(super) fn mark_superblock(&mut self, core: &mut Core<D>) {
         let Some(recorded) = &core.recorded else { return };
-        if self.recording.is_some() {
+        if !self.may_record() {
             return;
         }
         let quiet = core.memory.map.is_empty() && self.pending.is_empty();
@@ -212,8 +215,13 @@ impl<D: Data> Owner<D> {
         core.recorded.as_ref().is_some_and(dirty) && self.recording.as_ref().is_none_or(dirty)
     }
 
+    /// Whether a superblock may be written now.
+    fn may_record(&self) -> bool {
+        self.recording.is_none() && !self.growth.holds_the_superblock()
+    }
+
     /// Write the superblock. Our RAM counts for the epoch that is on its way, too: it may land and the answer be lost.
-    fn record(&mut self, core: &mut Core<D>, change: impl FnOnce(&mut Ownership)) {
+    pub(super) fn record(&mut self, core: &mut Core<D>, change: impl FnOnce(&mut Ownership)) {
         let Some(recorded) = &core.recorded else { return };
         let mut next = recorded.clone();
         change(&mut next);
@@ -239,6 +247,7 @@ impl<D: Data> Owner<D> {
         }
         let new_epoch = core.recorded.as_ref().is_none_or(|recorded| recorded.epoch != next.epoch);
         core.recorded = Some(next.clone());
+        self.on_capacity_recorded(core, next.capacity);
         if new_epoch {
             core.actions.push_back(Action::ChangeKey { epoch: next.epoch });
             self.on_new_mode(core);

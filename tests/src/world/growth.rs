@@ -1,0 +1,108 @@
+//! A disk that grows: the paths show it sooner or later, operators let the unit follow, clients use the new blocks.
+
+use replication::head::{Access, Event, Order, OrderId};
+use sas_backend::HeadId;
+
+use super::disk::RESERVED;
+use super::records::Place;
+use super::{Entry, World, slot_of};
+
+/// The disk does not grow beyond this.
+const BLOCKS_MAX: u64 = 400;
+
+impl World {
+    pub(super) fn on_grow(&mut self) {
+        if self.now >= self.plan.chaos_ms {
+            return;
+        }
+        let next = self.between(400, 5_000);
+        self.at(next, Entry::Grow);
+        let size = self.disk.blocks.len() as u64 + self.between(RESERVED, 24);
+        if size > BLOCKS_MAX {
+            return;
+        }
+        self.note(|| format!("the disk grows to {size} blocks"));
+        self.disk.blocks.resize(super::index(size), 0);
+        for of in [HeadId::A, HeadId::B] {
+            let delay = if self.chance(80) { self.between(0, 50) } else { self.between(50, 1_500) };
+            self.at(delay, Entry::Rescan { of });
+        }
+        for _ in 0..self.between(1, 4) {
+            let to = if self.chance(50) { HeadId::A } else { HeadId::B };
+            let delay = self.between(0, 600);
+            self.at(delay, Entry::OrderGrowth { to });
+        }
+        if self.chance(50) {
+            // Something goes wrong just then.
+            let delay = self.between(0, 150);
+            self.at(delay, Entry::OneFault);
+        }
+    }
+
+    pub(super) fn rescan(&mut self, of: HeadId) {
+        self.disk.paths[slot_of(of)] = self.disk.blocks.len() as u64;
+    }
+
+    pub(super) fn on_order_growth(&mut self, to: HeadId) -> Result<(), String> {
+        self.orders += 1;
+        let life = self.slots[slot_of(to)].life;
+        self.deliver(to, life, Event::Order { id: OrderId(self.orders), order: Order::Grow })
+    }
+
+    /// What a head finds on the disk when it starts: where the superblock is, and how large the unit is.
+    pub(super) fn look(&self, of: HeadId) -> Option<(Place, u64)> {
+        let size = self.disk.paths[slot_of(of)];
+        let place = self.disk.records.nearest_to_the_end(size)?;
+        let (place, ownership) = self.disk.records.find(place, size).ok()?;
+        Some((place, ownership.capacity.blocks))
+    }
+
+    /// Clients of a head are told another size.
+    pub(super) fn on_blocks(&mut self, of: HeadId, blocks: u64) -> Result<(), String> {
+        let before = std::mem::replace(&mut self.slots[slot_of(of)].blocks, blocks);
+        if blocks < before {
+            return Err(format!("the unit shrinks at head {of}: from {before} to {blocks} blocks"));
+        }
+        // The other head may read it from the disk a moment before the owner knows that it is there.
+        if self.slots[slot_of(of)].access == Access::Serving && self.is_registered(of) {
+            self.blocks_seen = self.blocks_seen.max(blocks);
+        }
+        Ok(())
+    }
+
+    /// Invariant: whoever serves shows at least the largest size that whoever served has shown.
+    pub(super) fn check_size(&self, of: HeadId) -> Result<(), String> {
+        let blocks = self.slots[slot_of(of)].blocks;
+        let seen = self.blocks_seen;
+        if blocks < seen {
+            Err(format!("head {of} serves {blocks} blocks, and clients have seen {seen}"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A head says that it serves; one that has been fenced and does not know it yet answers nobody.
+    pub(super) fn on_serving(&mut self, of: HeadId) -> Result<(), String> {
+        if self.is_registered(of) {
+            self.check_size(of)?;
+            self.blocks_seen = self.slots[slot_of(of)].blocks;
+        }
+        Ok(())
+    }
+
+    /// Whether both heads present all of the disk.
+    pub(super) fn has_grown(&self) -> bool {
+        let blocks = self.disk.blocks.len() as u64 - RESERVED;
+        !self.plan.growth || self.slots.iter().all(|slot| slot.blocks == blocks)
+    }
+
+    /// After all faults an operator orders it once more, where it is served.
+    pub(super) fn order_growth(&mut self) -> Result<(), String> {
+        for of in [HeadId::A, HeadId::B] {
+            if !self.has_grown() && self.slots[slot_of(of)].access == Access::Serving {
+                self.on_order_growth(of)?;
+            }
+        }
+        Ok(())
+    }
+}
