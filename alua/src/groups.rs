@@ -91,6 +91,12 @@ impl PortGroups {
         self.groups.iter().find(|group| group.state == AccessState::ActiveOptimized).map(|group| group.id)
     }
 
+    /// Whether this group is active/optimized; both are when one head has the ports of both.
+    #[must_use]
+    pub fn is_active(&self, id: GroupId) -> bool {
+        self.groups.iter().any(|group| group.id == id && group.state == AccessState::ActiveOptimized)
+    }
+
     /// Put both groups into `states` (by number) because of `status`; says whether anything changed.
     ///
     /// # Errors

@@ -95,7 +95,7 @@ fn activation(wanted: [Option<AccessState>; 2], now: &PortGroups) -> Result<Stpg
         _ => return Err(StpgError::InvalidField { byte: 4 }),
     };
     Ok(match active {
-        Some(group) if now.active() != Some(group) => StpgRequest::Activate(group),
+        Some(group) if !now.is_active(group) => StpgRequest::Activate(group),
         _ => StpgRequest::Nothing,
     })
 }
@@ -113,6 +113,15 @@ mod tests {
 
     fn asked(descriptors: &[[u8; 4]]) -> Result<StpgRequest, StpgError> {
         decide(&[&[[0; 4]], descriptors].concat().concat(), &first_is_active())
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_head_whose_ports_are_active_elsewhere() {
+        let mut both = PortGroups::new(vec![], AccessState::Standby);
+        both.set([AccessState::ActiveOptimized; 2], StatusCode::None).unwrap();
+        for group in [1, 2] {
+            assert_eq!(decide(&[0, 0, 0, 0, 0, 0, 0, group], &both), Ok(StpgRequest::Nothing), "group {group}");
+        }
     }
 
     #[test]

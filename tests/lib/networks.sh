@@ -27,7 +27,7 @@ is_isolated() { [ -n "${TWINHEAD_ISOLATED:-}" ]; }
 
 # make_networks [NETWORK]...: bridges, and both heads on each of them. The heads' portals are on the client networks.
 make_networks() {
-    local network head number portals
+    local network head number host portals
     mount -t tmpfs tmpfs /run && mkdir /run/netns && ip link set lo up || return 1
     for network in link client "$@"; do
         ip link add name "br-$network" type bridge && ip link set dev "br-$network" up || return 1
@@ -37,7 +37,10 @@ make_networks() {
         portals=()
         ip netns add "$head" && ip -n "$head" link set lo up || return 1
         for network in link client "$@"; do
-            plug "$network" "$head" "${network_of[$network]}.$number" || return 1
+            # Portal addresses that move are put up by the heads: the interfaces have others, .101 and .102.
+            host=$number
+            [ "$network" = link ] || [ -z "${vip:-}" ] || host=10$number
+            plug "$network" "$head" "${network_of[$network]}.$host" || return 1
             [ "$network" = link ] || portals+=("${network_of[$network]}.$number:3260")
         done
         portal_of[$head]=${portals[0]}

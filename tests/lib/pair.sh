@@ -25,7 +25,12 @@ loopback_addresses() {
     link_of=([a]=127.0.0.1:${ports[2]} [b]=127.0.0.1:${ports[3]})
 }
 
-portals() { printf '"%s", ' "${portal_of[$1]}" ${more_portals_of[$1]:-} | sed 's/, $//'; }
+# With `vip` set, the addresses of the portals move between the heads.
+portals() {
+    local form='"%s", '
+    [ -n "${vip:-}" ] && form='{ listen = "%s", vip = true }, '
+    printf "$form" "${portal_of[$1]}" ${more_portals_of[$1]:-} | sed 's/, $//'
+}
 
 # write_config [LUN TABLES]: the configuration of a pair with LUN 0 on $image, and more if given.
 write_config() {

@@ -211,6 +211,7 @@ fn scripts_can_be_run() {
         "tests/clients/run",
         "tests/conformance/run",
         "tests/namespaces/run",
+        "tests/namespaces/addresses",
         "tests/growth/run",
         ".ci/run",
     ] {

@@ -10,7 +10,7 @@
 //! control = "/run/twinhead/a.sock"     # optional; this is the default
 //!
 //! [heads.b]                            # absent: a single head, every write goes through to the disk
-//! portals = ["192.0.2.2:3260"]
+//! portals = [{ listen = "192.0.2.2:3260", vip = true }]   # the other head takes this address over
 //! link = "198.51.100.2:3270"
 //!
 //! [link]
@@ -61,7 +61,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agreement::{Difference, differences, preferred_by_both};
 pub use change::Change;
-pub use portal::Portal;
+pub use portal::{Portal, Vip};
 pub use problem::{Invalid, Problem};
 pub use secret::{LinkSecret, SecretError};
 pub use size::{ByteSize, SizeError};

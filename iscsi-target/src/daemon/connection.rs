@@ -35,6 +35,7 @@ pub(crate) struct ConnectionHandle {
     nexus: NexusId,
     relative_port: u16,
     stream: TcpStream,
+    local: SocketAddr,
     peer: SocketAddr,
     clock: Clock,
     registry: Rc<Registry>,
@@ -60,6 +61,8 @@ enum Dispatched {
 /// What a new connection is told about where it came in.
 pub(crate) struct Arrival {
     pub(crate) stream: TcpStream,
+    /// The portal's address.
+    pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) portal: Arc<PortalConfig>,
     pub(crate) relative_port: u16,
@@ -75,6 +78,7 @@ impl ConnectionHandle {
             nexus: arrival.nexus,
             relative_port: arrival.relative_port,
             stream: arrival.stream,
+            local: arrival.local,
             peer: arrival.peer,
             clock,
             registry: Rc::clone(registry),
@@ -91,6 +95,11 @@ impl ConnectionHandle {
 
     pub(crate) fn nexus(&self) -> NexusId {
         self.nexus
+    }
+
+    /// This head's end and the initiator's.
+    pub(crate) fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (self.local, self.peer)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use replication::block::Blocks;
 use replication::link::{Config as LinkConfig, Link, LinkEvent, Units};
 use replication::message::Message;
-use replication::wire::{OutFrame, UnitSettings};
+use replication::wire::{ClientConnection, OutFrame, PortalState, UnitSettings};
 use sas_backend::buffer::Pool;
 use sas_backend::{HeadId, Incarnation};
 use tokio::io::Interest;
@@ -20,6 +20,7 @@ use super::batch::Flush;
 use super::clock::Clock;
 use super::config::{Config, LinkSecret};
 use super::lun::Lun;
+use super::portal::Portals;
 use super::registry::Registry;
 
 /// How long head b waits before it dials again.
@@ -42,6 +43,7 @@ struct Shared {
     incarnation: Incarnation,
     clock: Clock,
     registry: Rc<Registry>,
+    portals: Portals,
     settings: RefCell<Option<Settings>>,
     /// The units while no connection has them.
     units: RefCell<Option<Units>>,
@@ -87,12 +89,19 @@ struct Outgoing {
 }
 
 impl LinkHandle {
-    pub(crate) fn new(me: HeadId, incarnation: Incarnation, clock: Clock, registry: &Rc<Registry>) -> Self {
+    pub(crate) fn new(
+        me: HeadId,
+        incarnation: Incarnation,
+        clock: Clock,
+        registry: &Rc<Registry>,
+        portals: &Portals,
+    ) -> Self {
         let shared = Shared {
             me,
             incarnation,
             clock,
             registry: Rc::clone(registry),
+            portals: portals.clone(),
             settings: RefCell::default(),
             // Generations begin at a number that no other process of this head has used.
             units: RefCell::new(Some(Units::new(incarnation.get()))),
@@ -152,6 +161,15 @@ impl LinkHandle {
 
     pub(crate) fn send(&self, unit: u8, message: Message<Blocks>) {
         self.with(|core| core.send(unit.into(), message), |_| {});
+    }
+
+    /// Say something about portal addresses; heard by nobody while the other head is not connected.
+    pub(crate) fn send_portals(&self, state: PortalState) {
+        self.with(|core| core.send_portals(state), |_| {});
+    }
+
+    pub(crate) fn send_clients(&self, clients: Vec<ClientConnection>) {
+        self.with(|core| core.send_clients(clients), |_| {});
     }
 
     /// Some time has passed.
@@ -226,6 +244,7 @@ impl Shared {
         wire.dispatch();
         let units = wire.core.borrow_mut().take().and_then(Link::into_units);
         *self.units.borrow_mut() = units;
+        self.portals.on_link_down();
         wire.wake.notify_one();
     }
 
@@ -239,6 +258,7 @@ impl Shared {
         self.peer.set(Some(peer));
         *self.current.borrow_mut() = Some(Rc::clone(wire));
         tracing::info!(peer = format!("{:016x}", peer.get()), "the other head is connected");
+        self.portals.on_link_up();
     }
 }
 
@@ -350,6 +370,8 @@ impl Wire {
                 Some(LinkEvent::UnitDown { unit }) => self.tell(unit, Lun::on_link_down),
                 Some(LinkEvent::UnitSettings { unit }) => self.tell(unit, Lun::on_settings_of_peer),
                 Some(LinkEvent::Message { unit, message }) => self.tell(unit, |lun| lun.on_message(message)),
+                Some(LinkEvent::Portals(state)) => self.shared.portals.on_heard(state),
+                Some(LinkEvent::Clients(clients)) => self.shared.portals.on_clients(clients),
                 Some(LinkEvent::Refused { why }) => return self.end(&why, "the heads do not become a pair"),
                 Some(LinkEvent::Closed { why }) => return self.end(&why, "the link is down"),
                 None => break,

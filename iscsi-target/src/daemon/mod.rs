@@ -9,6 +9,7 @@
 //! * `reload`: units that come, go and change meanwhile.
 //! * `lun`: one unit: gate, failover state machine, disk.
 //! * `link`: the connection to the other head.
+//! * `portal`: addresses that move between the heads, and whether clients can reach this one.
 //! * `batch`: output leaves at the end of a batch.
 //! * [`status`], `report`: what `targetctl status --json` prints, a stable interface, and where it comes from.
 //! * [`control`]: the control socket: one JSON object per line, each way.
@@ -20,6 +21,7 @@ mod connection;
 pub mod control;
 mod link;
 mod lun;
+mod portal;
 mod process;
 mod registry;
 mod reload;
@@ -27,5 +29,6 @@ mod report;
 mod serve;
 pub mod status;
 
+pub use portal::misplaced;
 pub use process::main_of_head;
 pub use serve::serve;

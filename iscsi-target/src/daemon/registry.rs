@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use replication::head::Event;
@@ -28,6 +29,8 @@ pub(crate) struct Registry {
     stopping: Cell<bool>,
     connections: RefCell<BTreeMap<NexusId, Rc<ConnectionHandle>>>,
     batch: Batch,
+    /// Another one whenever a connection has come or gone.
+    connections_state: Cell<u64>,
     last_nexus: Cell<u64>,
     last_tsih: Cell<u16>,
     /// Counts the moments at which a unit began to be served here; see [`Registry::mark`].
@@ -161,11 +164,13 @@ impl Registry {
 
     pub(crate) fn add_connection(&self, connection: &Rc<ConnectionHandle>) {
         self.connections.borrow_mut().insert(connection.nexus(), Rc::clone(connection));
+        self.connections_state.set(self.connections_state.get() + 1);
     }
 
     /// A connection is gone: what it wanted and has not begun must not happen any more.
     pub(crate) fn remove_connection(&self, nexus: NexusId) {
         self.connections.borrow_mut().remove(&nexus);
+        self.connections_state.set(self.connections_state.get() + 1);
         for lun in self.luns() {
             drop(lun.end_tasks(Victims::Nexus(nexus)));
             lun.remove_nexus(nexus);
@@ -194,17 +199,31 @@ impl Registry {
         }
     }
 
+    /// A number that differs whenever a connection has come or gone since.
+    pub(crate) fn connections_state(&self) -> u64 {
+        self.connections_state.get()
+    }
+
+    /// Both ends of each connection, this head's first.
+    pub(crate) fn connection_ends(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.connections.borrow().values().map(|connection| connection.ends()).collect()
+    }
+
     /// Close every connection but the one that is spared, so that its initiator notices at once.
     pub(crate) fn reset_all_but(&self, spared: Option<NexusId>, why: &str) {
-        let connections: Vec<_> = self
-            .connections
-            .borrow()
-            .values()
-            .filter(|connection| Some(connection.nexus()) != spared)
-            .cloned()
-            .collect();
+        self.reset_where(|connection| Some(connection.nexus()) != spared, why);
+    }
+
+    /// Close the connections whose end on this head is such an address.
+    pub(crate) fn reset_at(&self, is_meant: impl Fn(SocketAddr) -> bool, why: &str) {
+        self.reset_where(|connection| is_meant(connection.ends().0), why);
+    }
+
+    fn reset_where(&self, is_meant: impl Fn(&ConnectionHandle) -> bool, why: &str) {
+        let connections: Vec<_> =
+            self.connections.borrow().values().filter(|connection| is_meant(connection)).cloned().collect();
         if !connections.is_empty() {
-            tracing::warn!(connections = connections.len(), "closing all connections: {why}");
+            tracing::warn!(connections = connections.len(), "closing connections: {why}");
         }
         for connection in connections {
             connection.reset();

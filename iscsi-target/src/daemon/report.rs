@@ -1,6 +1,7 @@
 //! Fills in the status document from what the units know.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use replication::head::{Access, Status as HeadState};
@@ -8,12 +9,13 @@ use replication::message::Mode as HeadMode;
 
 use super::config::{HeadName, Lun as LunConfig, differences};
 use super::lun::{Lun, Pair};
-use super::status::{HeadStatus, LinkStatus, LunStatus, Mode, Status, VERSION};
+use super::status::{HeadStatus, HeldAddress, LinkStatus, LunStatus, Mode, Status, VERSION};
 
 /// What this head knows.
 pub(crate) fn status(pair: &Pair) -> Status {
     let link = pair.link.state();
     let me = pair.name();
+    let held = pair.portals.held();
     let luns = pair.registry.luns();
     let theirs = luns.iter().find_map(|lun| lun.status().peer_sessions);
     let sessions: BTreeMap<HeadName, u32> = [(me, Some(pair.registry.sessions())), (me.other(), theirs)]
@@ -27,6 +29,7 @@ pub(crate) fn status(pair: &Pair) -> Status {
             .map(|of| format!("{:016x}", of.get())),
         portals: head.portals.iter().map(|portal| portal.advertise.clone()).collect(),
         sessions: sessions.get(name).copied().unwrap_or(0),
+        addresses: held.get(name).into_iter().flatten().map(|(ip, of)| held_address(*ip, *of, *name)).collect(),
     });
     Status {
         version: VERSION,
@@ -86,6 +89,10 @@ fn compared(pair: &Pair, lun: &Lun) -> (Option<String>, Vec<String>) {
     let fixed = words(ours.fixed(), theirs.fixed());
     let why = (!fixed.is_empty()).then(|| format!("not mirrored: the heads do not agree: {}", fixed.join("; ")));
     (why, words(ours.online(), theirs.online()))
+}
+
+fn held_address(ip: IpAddr, of: HeadName, by: HeadName) -> HeldAddress {
+    HeldAddress { address: ip.to_string(), adopted: of != by }
 }
 
 fn lun_status(pair: &Pair, lun: &Rc<Lun>, sessions: &BTreeMap<HeadName, u32>) -> LunStatus {

@@ -21,6 +21,7 @@ use super::connection::{Arrival, ConnectionHandle};
 use super::control::{ControlRequest, LunRef, LunSelector, Outcome, Server};
 use super::link::LinkHandle;
 use super::lun::{self, Pair};
+use super::portal::Portals;
 use super::registry::Registry;
 use super::reload::Reloader;
 use super::report;
@@ -46,6 +47,7 @@ pub async fn serve(config: Config, path: &Path, me: HeadName) -> anyhow::Result<
     let registry = Rc::new(Registry::default());
     let (changed, changes) = watch::channel(());
     let incarnation = new_incarnation()?;
+    let portals = Portals::new(&config, me, clock);
     let secret = config.link.as_ref().map(|link| LinkSecret::load(&link.secret_file)).transpose()?;
     let pair = Pair {
         me: me.into(),
@@ -53,7 +55,8 @@ pub async fn serve(config: Config, path: &Path, me: HeadName) -> anyhow::Result<
         config: Rc::clone(&config),
         clock,
         pool: Pool::new(),
-        link: LinkHandle::new(me.into(), incarnation, clock, &registry),
+        link: LinkHandle::new(me.into(), incarnation, clock, &registry, &portals),
+        portals: portals.clone(),
         registry: Rc::clone(&registry),
         opened: Rc::default(),
         changes: Rc::new(move || {
@@ -62,10 +65,8 @@ pub async fn serve(config: Config, path: &Path, me: HeadName) -> anyhow::Result<
         }),
     };
     let control = Server::bind(&head.control).await?;
-    let mut listeners = Vec::new();
-    for portal in &head.portals {
-        listeners.push(listen(portal.listen).with_context(|| format!("portal {}", portal.listen))?);
-    }
+    let listeners = open_portals(&config, me)?;
+    portals.open()?;
     open_luns(&pair).await?;
     if let Some(secret) = secret {
         pair.link.start(&config, secret, pair.pool.clone()).await.context("the link")?;
@@ -73,9 +74,10 @@ pub async fn serve(config: Config, path: &Path, me: HeadName) -> anyhow::Result<
     for lun in registry.luns() {
         lun.post(Event::Start);
     }
-    for (index, listener) in listeners.into_iter().enumerate() {
-        tokio::task::spawn_local(accept(pair.clone(), listener, index));
+    for (listener, door) in listeners {
+        tokio::task::spawn_local(accept(pair.clone(), listener, door));
     }
+    portals.start(&pair);
     let (requests, inbox) = mpsc::channel(16);
     let control = tokio::task::spawn_local(control.serve(requests, changes.clone()));
     let reloader = Reloader::new(&pair, path.to_path_buf());
@@ -133,7 +135,31 @@ fn new_incarnation() -> anyhow::Result<Incarnation> {
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// Where a connection comes in.
+struct Door {
+    /// The head whose portal it is.
+    home: HeadName,
+    /// The portal's place among those of that head.
+    index: usize,
+    address: SocketAddr,
+}
+
+/// Listen on all portals of this head, and on those of the other one that may come here: they are ready before the
+/// address is.
+fn open_portals(config: &Config, me: HeadName) -> anyhow::Result<Vec<(TcpListener, Door)>> {
+    let mut listeners = Vec::new();
+    for (name, head) in &config.heads {
+        for (index, portal) in head.portals.iter().enumerate().filter(|(_, of)| *name == me || of.vip.is_some()) {
+            let address = portal.listen;
+            let listener = listen(address, portal.vip.is_some()).with_context(|| format!("portal {address}"))?;
+            listeners.push((listener, Door { home: *name, index, address }));
+        }
+    }
+    Ok(listeners)
+}
+
+/// `moves`: the address need not be there yet.
+fn listen(address: SocketAddr, moves: bool) -> std::io::Result<TcpListener> {
     let socket =
         socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM.nonblocking(), None)?;
     // A restarted head must not wait for the connections of its former life.
@@ -141,14 +167,20 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    match address {
+        SocketAddr::V4(_) if moves => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) if moves => socket.set_freebind_v6(true)?,
+        _ => {}
+    }
     socket.bind(&address.into())?;
     socket.listen(LISTEN_BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(pair: Pair, listener: TcpListener, index: usize) {
-    let portal = Arc::new(portal_config(&pair));
-    let relative_port = Pair::relative_port(pair.me, index);
+async fn accept(pair: Pair, listener: TcpListener, door: Door) {
+    let portal = Arc::new(portal_config(&pair.config, door.home));
+    // The target port goes with the address: clients look at its identity once, and not again when they reconnect.
+    let relative_port = Pair::relative_port(door.home.into(), door.index);
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -167,7 +199,7 @@ async fn accept(pair: Pair, listener: TcpListener, index: usize) {
             tracing::warn!(%error, %peer, "the connection could not be set up");
             continue;
         }
-        let arrival = Arrival { stream, peer, portal: Arc::clone(&portal), relative_port, nexus };
+        let arrival = Arrival { stream, local: door.address, peer, portal: Arc::clone(&portal), relative_port, nexus };
         let connection = ConnectionHandle::new(arrival, &pair.registry, pair.clock, pair.pool.clone());
         tokio::task::spawn_local(connection.run());
     }
@@ -178,17 +210,19 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
     socket2::SockRef::from(stream).set_keepalive(true)
 }
 
-fn portal_config(pair: &Pair) -> PortalConfig {
-    let portals = pair.config.heads.iter().flat_map(|(name, head)| {
+/// What is said at a portal of head `home`. The portal group tag goes with the address, or initiators that know it from
+/// discovery would not log in.
+fn portal_config(config: &Config, home: HeadName) -> PortalConfig {
+    let portals = config.heads.iter().flat_map(|(name, head)| {
         let tag = Pair::group_of((*name).into()).0;
         head.portals
             .iter()
             .map(move |portal| PortalAddress { target_portal_group_tag: tag, address: portal.advertise.clone() })
     });
     PortalConfig {
-        target_name: pair.config.iqn.clone(),
+        target_name: config.iqn.clone(),
         target_alias: String::new(),
-        target_portal_group_tag: Pair::group_of(pair.me).0,
+        target_portal_group_tag: Pair::group_of(home.into()).0,
         portals: portals.collect(),
     }
 }
@@ -203,6 +237,7 @@ async fn tick(pair: Pair) {
         }
         pair.registry.tick();
         pair.link.tick();
+        pair.portals.tick();
     }
 }
 
@@ -293,6 +328,7 @@ async fn until_stopped(pair: &Pair, mut changes: watch::Receiver<()>) -> anyhow:
                 return;
             }
         }
+        pair.portals.stop().await;
     };
     tokio::select! {
         () = stopped => tracing::info!("stopped"),
@@ -300,4 +336,31 @@ async fn until_stopped(pair: &Pair, mut changes: watch::Receiver<()>) -> anyhow:
         () = tokio::time::sleep(SHUTDOWN) => tracing::warn!("ending although not everything is handed over or drained"),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_keeps_its_portal_group_tag_wherever_it_is() {
+        let config = Config::parse(
+            r#"
+            target = { iqn = "iqn.2026-11.com.example:pair1" }
+            heads.a = { portals = [{ listen = "192.0.2.1:3260", vip = true }], link = "198.51.100.1:3270" }
+            heads.b = { portals = ["192.0.2.2:3260"], link = "198.51.100.2:3270" }
+            link = { secret-file = "/etc/twinhead/link.secret" }
+            luns = [{ id = 0, name = "db", disk = "/dev/one" }]
+            "#,
+        );
+        let config = config.unwrap();
+        let tags = |home| {
+            let said = portal_config(&config, home);
+            let found = said.portals.iter().map(|at| (at.address.clone(), at.target_portal_group_tag)).collect();
+            (said.target_portal_group_tag, found)
+        };
+        let found: Vec<_> = [("192.0.2.1:3260", 1), ("192.0.2.2:3260", 2)].map(|(at, tag)| (at.to_owned(), tag)).into();
+        assert_eq!(tags(HeadName::A), (1, found.clone()), "what discovery says is what a login says");
+        assert_eq!(tags(HeadName::B), (2, found));
+    }
 }

@@ -13,6 +13,9 @@
 //! | `heads[].incarnation` | hexadecimal; another one after each start of its daemon; `null` while it is unknown |
 //! | `heads[].portals[]` | where initiators reach it, `address:port` |
 //! | `heads[].sessions` | iSCSI sessions on it; 0 while it is not up |
+//! | `heads[].addresses[]` | portal addresses with `vip` that it holds; left out when there are none |
+//! | `heads[].addresses[].address` | the address |
+//! | `heads[].addresses[].adopted` | whether it is one of the other head, taken over |
 //! | `luns[]` | by LUN number |
 //! | `luns[].id`, `.name` | as configured |
 //! | `luns[].owner` | the head that is active/optimized; `null` when none serves |
@@ -70,6 +73,18 @@ pub struct HeadStatus {
     pub portals: Vec<String>,
     /// iSCSI sessions on it.
     pub sessions: u32,
+    /// Portal addresses that move between the heads, and that it holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<HeldAddress>,
+}
+
+/// A portal address that a head holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldAddress {
+    /// The address.
+    pub address: String,
+    /// Whether it is one of the other head, taken over.
+    pub adopted: bool,
 }
 
 /// One logical unit.
@@ -171,6 +186,7 @@ pub(super) mod tests {
             incarnation: Some(incarnation.to_owned()),
             portals: vec![portal.to_owned()],
             sessions: 1,
+            addresses: Vec::new(),
         };
         Status {
             version: VERSION,

@@ -87,6 +87,9 @@ struct Nexus {
 pub struct LogicalUnit {
     config: UnitConfig,
     access: Access,
+    active_group: Option<GroupId>,
+    /// The ports of the other group are on this head, too.
+    has_both: bool,
     groups: PortGroups,
     nexuses: BTreeMap<NexusId, Nexus>,
     reserved_by: Option<NexusId>,
@@ -101,7 +104,15 @@ impl LogicalUnit {
     pub fn new(config: UnitConfig) -> Self {
         config.assert_bounds();
         let groups = PortGroups::new(config.ports.clone(), AccessState::Unavailable);
-        Self { config, access: Access::Unavailable, groups, nexuses: BTreeMap::new(), reserved_by: None }
+        Self {
+            config,
+            access: Access::Unavailable,
+            active_group: None,
+            has_both: false,
+            groups,
+            nexuses: BTreeMap::new(),
+            reserved_by: None,
+        }
     }
 
     /// What the unit is.
@@ -200,13 +211,31 @@ impl LogicalUnit {
             // A RESERVE does not move with the ownership; its holder has to know.
             nexus.attentions.raise(Attention::PowerOn);
         }
+        self.active_group = active_group;
+        self.set_states();
+    }
+
+    /// Whether all ports of the other group are on this head, because the other head is gone: what this one can do is
+    /// to be had through them.
+    pub fn set_has_both(&mut self, has_both: bool) {
+        self.has_both = has_both;
+        if self.access != Access::Changing {
+            self.set_states();
+        }
+    }
+
+    fn set_states(&mut self) {
+        let (access, active_group) = (self.access, self.active_group);
         let passive = |mine: bool| match access {
             Access::Unavailable if mine || active_group.is_none() => AccessState::Unavailable,
             _ => AccessState::Standby,
         };
         let states = PortGroups::IDS.map(|id| {
             let mine = id == self.config.my_group;
-            let active = if access == Access::Serving { mine } else { !mine && active_group == Some(id) };
+            let active = match access {
+                Access::Serving => mine || self.has_both,
+                _ => !mine && active_group == Some(id),
+            };
             if active { AccessState::ActiveOptimized } else { passive(mine) }
         });
         let changed = self.groups.set(states, StatusCode::ByImplicitBehaviour);

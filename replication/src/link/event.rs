@@ -6,6 +6,7 @@ use sas_backend::{HeadId, Incarnation};
 
 use crate::block::Blocks;
 use crate::message::Message;
+use crate::wire::{ClientConnection, PortalState};
 
 /// What a link is told once.
 pub struct Config<'a> {
@@ -61,6 +62,10 @@ pub enum LinkEvent {
         /// What.
         message: Message<Blocks>,
     },
+    /// The peer says something about portal addresses.
+    Portals(PortalState),
+    /// All connections of clients with the peer's portals.
+    Clients(Vec<ClientConnection>),
     /// The heads do not become a pair. The last event.
     Refused {
         /// In words.
@@ -80,7 +85,9 @@ impl LinkEvent {
             | Self::UnitDown { unit }
             | Self::UnitSettings { unit }
             | Self::Message { unit, .. } => Some(*unit),
-            Self::Ready { .. } | Self::Refused { .. } | Self::Closed { .. } => None,
+            Self::Ready { .. } | Self::Portals(_) | Self::Clients(_) | Self::Refused { .. } | Self::Closed { .. } => {
+                None
+            }
         }
     }
 }

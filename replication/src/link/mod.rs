@@ -38,7 +38,10 @@ pub use units::Units;
 use crate::block::{Blocks, Data, Extent, Millis};
 use crate::message::Message;
 use crate::wire::message::exchange_data;
-use crate::wire::{Frame, FrameError, Framer, Generation, Hello, MAX_PAYLOAD_BYTES, OutFrame, UnitSettings};
+use crate::wire::{
+    ClientConnection, Frame, FrameError, Framer, Generation, Hello, MAX_PAYLOAD_BYTES, OutFrame, PortalState,
+    UnitSettings,
+};
 use handshake::{Handshake, Step};
 use outbox::Outbox;
 use units::Moves;
@@ -179,6 +182,18 @@ impl Link {
         self.check_outbox();
     }
 
+    /// Say something about portal addresses, if the peer is there.
+    pub fn send_portals(&mut self, state: PortalState) {
+        self.tell(Some(Frame::Portals(state)));
+    }
+
+    /// Say which clients are connected with the portals, if the peer is there; instead of a list that still waits.
+    pub fn send_clients(&mut self, clients: Vec<ClientConnection>) {
+        if matches!(self.state, State::Ready { .. }) {
+            self.outbox.clients(clients);
+        }
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Millis) {
         self.now = now;
@@ -283,6 +298,8 @@ impl Link {
                 self.apply(unit, moves);
             }
             Frame::Message { unit, generation, message } => self.on_message(unit, generation, message),
+            Frame::Portals(state) => self.events.push_back(LinkEvent::Portals(state)),
+            Frame::Clients(clients) => self.events.push_back(LinkEvent::Clients(clients)),
             Frame::Refuse { why } => self.close(&format!("the other head refuses: {why:?}")),
             Frame::Hello(_) | Frame::Proof(_) | Frame::Agreement(_) | Frame::Ready => {
                 self.close("the other head begins another handshake");

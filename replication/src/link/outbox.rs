@@ -1,14 +1,14 @@
 //! What waits to be transmitted.
 //!
 //! First what is urgent, in its order: frames about the connection and the units' links, and the lease, which must not
-//! wait behind megabytes. Then Ping and Pong, and then the other messages: in order within a unit, the units taking turns.
+//! wait behind megabytes. Then Ping and Pong, the newest list of clients, and then the other messages: in order within a unit, the units taking turns.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use sas_backend::buffer::Payload;
 
 use crate::message::Message;
-use crate::wire::{Frame, Generation};
+use crate::wire::{ClientConnection, Frame, Generation};
 
 /// Frames that may wait: more than a mirror's worth of small writes. A peer that lets more pile up is not one.
 const MAX_FRAMES: usize = 1 << 20;
@@ -19,6 +19,7 @@ pub(super) struct Outbox {
     /// Only the newest counts.
     ping: Option<u64>,
     pong: Option<u64>,
+    clients: Option<Vec<ClientConnection>>,
     urgent: VecDeque<Frame>,
     /// Never an empty queue.
     units: BTreeMap<u32, VecDeque<(Generation, Message<Payload>)>>,
@@ -37,7 +38,12 @@ impl Outbox {
         self.pong = Some(number);
     }
 
-    /// A frame about the connection or about the link of a unit.
+    /// Instead of an earlier list that still waits.
+    pub(super) fn clients(&mut self, clients: Vec<ClientConnection>) {
+        self.clients = Some(clients);
+    }
+
+    /// A frame about the connection, the portals or the link of a unit.
     pub(super) fn push(&mut self, frame: Frame) {
         self.urgent.push_back(frame);
         self.frames += 1;
@@ -87,7 +93,7 @@ impl Outbox {
         }
         let pong = self.pong.take().map(|number| Frame::Pong { number });
         let beat = pong.or_else(|| self.ping.take().map(|number| Frame::Ping { number }));
-        beat.or_else(|| self.pop_message())
+        beat.or_else(|| self.clients.take().map(Frame::Clients)).or_else(|| self.pop_message())
     }
 
     fn pop_message(&mut self) -> Option<Frame> {

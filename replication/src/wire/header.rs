@@ -22,6 +22,7 @@ use nom::number::complete::{le_u16, le_u32, le_u64};
 use super::control::{HELLO_BYTES, MAX_AGREEMENT_BYTES, MAX_REFUSAL_BYTES};
 use super::framer::FrameError;
 use super::message::WRITE_BYTES;
+use super::portals::{MAX_CLIENTS_BYTES, PORTALS_BYTES};
 use super::settings::MAX_SETTINGS_BYTES;
 
 /// Bytes of a header.
@@ -35,6 +36,7 @@ const MAGIC: &[u8; 4] = b"TWHL";
 const CRC_AT: usize = 36;
 
 const _: () = assert!(CRC_AT + 4 == HEADER_BYTES && 8 + MAX_SETTINGS_BYTES <= MAX_BODY_BYTES);
+const _: () = assert!(MAX_CLIENTS_BYTES <= MAX_BODY_BYTES);
 
 /// What a frame is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub(super) enum Kind {
     Measured,
     Follow,
     Followed,
+    Portals,
+    Clients,
 }
 
 /// Whether a kind is about the connection or about a unit, and may have a payload.
@@ -86,7 +90,7 @@ const fn row(number: u16, kind: Kind, name: &'static str, body_bytes: RangeInclu
     Row { kind, number, name, body_bytes, scope }
 }
 
-pub(super) static KINDS: [Row; 25] = [
+pub(super) static KINDS: [Row; 27] = [
     row(1, Kind::Hello, "Hello", HELLO_BYTES..=HELLO_BYTES, Scope::Link),
     row(2, Kind::Proof, "Proof", 32..=32, Scope::Link),
     row(3, Kind::Agreement, "Agreement", 1..=MAX_AGREEMENT_BYTES, Scope::Link),
@@ -112,6 +116,8 @@ pub(super) static KINDS: [Row; 25] = [
     row(29, Kind::Measured, "Measured", 8..=8, Scope::Unit),
     row(30, Kind::Follow, "Follow", 8..=8, Scope::Unit),
     row(31, Kind::Followed, "Followed", 8..=8, Scope::Unit),
+    row(32, Kind::Portals, "Portals", PORTALS_BYTES..=PORTALS_BYTES, Scope::Link),
+    row(33, Kind::Clients, "Clients", 0..=MAX_CLIENTS_BYTES, Scope::Link),
 ];
 
 impl Kind {

@@ -3,6 +3,7 @@
 //! A frame is a header ([`header`]), a short body and, for a Write only, a payload. Integers are little-endian. The kinds:
 //!
 //! * [`control`]: about the connection and about the links of single units.
+//! * [`portals`]: about the addresses at which initiators find the heads.
 //! * [`settings`]: what is compared about one unit.
 //! * [`message`]: the messages of one unit ([`crate::message`]).
 //! * [`framer`]: cuts a byte stream into frames; a large payload goes straight into a buffer of its own.
@@ -14,6 +15,7 @@ pub mod control;
 pub mod framer;
 pub mod header;
 pub mod message;
+pub mod portals;
 pub mod settings;
 
 use std::num::NonZeroU64;
@@ -23,6 +25,7 @@ use sas_backend::buffer::Payload;
 pub use control::{Agreement, Hello};
 pub use framer::{FrameError, Framer};
 pub use header::{HEADER_BYTES, VERSION};
+pub use portals::{ClientConnection, Endpoint, OwnAddresses, PortalState};
 pub use settings::UnitSettings;
 
 use crate::message::Message;
@@ -75,6 +78,10 @@ pub enum Frame {
         /// As in the Ping.
         number: u64,
     },
+    /// What the sender says about portal addresses.
+    Portals(PortalState),
+    /// All connections of clients with the sender's portals.
+    Clients(Vec<ClientConnection>),
     /// The sender's end of a unit's link is open.
     UnitOpen {
         /// Which unit.
@@ -175,6 +182,14 @@ impl Frame {
                 out.extend(number.to_le_bytes());
                 Kind::Pong
             }
+            Self::Portals(state) => {
+                state.emit(out);
+                Kind::Portals
+            }
+            Self::Clients(clients) => {
+                portals::emit_clients(clients, out);
+                Kind::Clients
+            }
             Self::UnitOpen { echo, settings, .. } => {
                 out.extend(echo.map_or(0, Generation::get).to_le_bytes());
                 settings.emit(out);
@@ -188,7 +203,7 @@ impl Frame {
     /// What a checked header and a body with the right checksum mean.
     fn parse(header: &Header, body: &[u8], payload: Option<Payload>) -> Result<Self, FrameError> {
         let parsed = match Generation::new(header.generation) {
-            None => control::parse(header.kind, body),
+            None => control::parse(header.kind, body).or_else(|| portals::parse(header.kind, body)),
             Some(generation) => control::parse_of_unit(header.kind, header.unit, generation, body).or_else(|| {
                 let message = message::parse(header.kind, body, payload)?;
                 Some(Self::Message { unit: header.unit, generation, message })

@@ -44,6 +44,7 @@ fn hex(bytes: &[u8]) -> String {
 fn golden() -> Vec<(Frame, &'static str, &'static str)> {
     let mut all = golden_control();
     all.extend(golden_messages());
+    all.extend(golden_portals());
     all
 }
 
@@ -256,6 +257,37 @@ fn golden_messages() -> Vec<(Frame, &'static str, &'static str)> {
     ]
 }
 
+fn golden_portals() -> Vec<(Frame, &'static str, &'static str)> {
+    let v6 = |last: u8, port| {
+        let mut ip = [0; 16];
+        ip[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);
+        ip[15] = last;
+        Endpoint { ip, port }
+    };
+    let v4 = |last, port| Endpoint { ip: [192, 0, 2, last], port };
+    let state = PortalState { own: OwnAddresses::Wanted, holds_yours: true, carrier: false, number: 5, echo: 4 };
+    vec![
+        (
+            Frame::Portals(state),
+            "5457484c01002000000000001800000000000000000000000000000043cc4e9500000000c8013e68",
+            "020100000000000005000000000000000400000000000000",
+        ),
+        (
+            Frame::Clients(vec![
+                ClientConnection::V4 { server: v4(1, 3260), client: v4(9, 40000) },
+                ClientConnection::V6 { server: v6(1, 3260), client: v6(9, 40001) },
+            ]),
+            "5457484c010021000000000032000000000000000000000000000000a8585047000000007d4044db",
+            "04c00002010cbcc00002099c400620010db80000000000000000000000010cbc20010db80000000000000000000000099c41",
+        ),
+        (
+            Frame::Clients(Vec::new()),
+            "5457484c01002100000000000000000000000000000000000000000000000000000000007b31f2a3",
+            "",
+        ),
+    ]
+}
+
 /// All frames of which the bytes consist, and the error after them.
 fn cut(bytes: &[u8]) -> (Vec<Frame>, Option<FrameError>) {
     let mut framer = Framer::new(Pool::new());
@@ -358,6 +390,13 @@ fn bodies_that_make_no_sense_are_refused() {
     nonsense(&of("0100"), &put(1, 1));
     nonsense(&of("0100"), &|body| body[8..16].fill(0));
     nonsense(&of("0300"), &put(0, 2));
+    nonsense(&of("2000"), &put(0, 0));
+    nonsense(&of("2000"), &put(0, 5));
+    nonsense(&of("2000"), &put(1, 2));
+    nonsense(&of("2000"), &put(3, 1));
+    nonsense(&of("2100"), &put(0, 5));
+    nonsense(&of("2100"), &|body| body.truncate(12));
+    nonsense(&of("2100"), &|body| *body = body[..13].repeat(portals::MAX_CLIENTS + 1));
     nonsense(&of("0300"), &put(1, 200));
     nonsense(&of("0300"), &put(3, 0xff));
     nonsense(&of("0300"), &put(3, b'z'));

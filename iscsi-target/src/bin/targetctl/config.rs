@@ -62,6 +62,7 @@ fn check_here(config: &Config, name: HeadName, out: &mut dyn Write) -> Result<()
             missing.push(format!("LUN {}: its disk {} cannot be used here: {error}", lun.name, lun.disk.display()));
         }
     }
+    missing.extend(iscsi_target::daemon::misplaced(config));
     if missing.is_empty() {
         return Ok(writeln!(
             out,

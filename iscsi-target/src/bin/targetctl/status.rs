@@ -79,9 +79,10 @@ pub(crate) fn render(status: &Status) -> String {
     format!("{}\n\n{}\n\n{}\n", words(status).join("\n"), table_of_luns(status), table_of_heads(status))
 }
 
-/// A sentence for each LUN and one for the link.
+/// A sentence for each LUN, for each head with addresses that move, and for the link.
 pub(crate) fn words(status: &Status) -> Vec<String> {
     let mut lines: Vec<String> = status.luns.iter().map(words_of_lun).collect();
+    lines.extend(status.heads.iter().filter(|head| !head.addresses.is_empty()).map(words_of_addresses));
     if let Some(link) = &status.link {
         let state = if link.up { "up" } else { "down" };
         let reason = link.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
@@ -104,6 +105,14 @@ fn words_of_lun(lun: &LunStatus) -> String {
         "{}: {}, {owner}, protected by {protected}, {dirty} to destage, epoch {}{reason}{differs}",
         lun.name, lun.mode, lun.epoch
     )
+}
+
+fn words_of_addresses(head: &HeadStatus) -> String {
+    let shown = head.addresses.iter().map(|held| {
+        let of_the_other = if held.adopted { " (adopted)" } else { "" };
+        format!("{}{of_the_other}", held.address)
+    });
+    format!("head {} holds {}", head.name, shown.collect::<Vec<_>>().join(", "))
 }
 
 fn table_of_luns(status: &Status) -> String {

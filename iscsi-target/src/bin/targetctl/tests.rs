@@ -10,7 +10,8 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 
 const STATUS: &str = r#"{"version":1,"target":"iqn.2026-11.com.example:pair1","head":"a","heads":[
-  {"name":"a","up":true,"incarnation":"01ab","portals":["192.0.2.1:3260","[2001:db8::1]:3260"],"sessions":2},
+  {"name":"a","up":true,"incarnation":"01ab","portals":["192.0.2.1:3260","[2001:db8::1]:3260"],"sessions":2,
+   "addresses":[{"address":"192.0.2.1","adopted":false},{"address":"192.0.2.2","adopted":true}]},
   {"name":"b","up":false,"incarnation":null,"portals":["192.0.2.2:3260"],"sessions":0}],"luns":[
   {"id":0,"name":"db","owner":"a","mode":"mirrored","protected_by":"RAM of a and b","epoch":7,"dirty_bytes":12582912,
    "mirror_bytes":0,"size_bytes":1099511627776,"sessions":{"a":1,"b":1}},
@@ -134,6 +135,7 @@ fn status_in_words() {
     expect![[r#"
         db: mirrored, owner a, protected by RAM of a and b, 12 MiB to destage, epoch 7
         scratch: unavailable, no owner, protected by nothing, nothing to destage, epoch 12: both heads lost their RAM; see accept-loss; the heads differ in luns.12.preferred: "a" here, "b" on the other head
+        head a holds 192.0.2.1, 192.0.2.2 (adopted)
         link to 198.51.100.2:3270: down: connection refused
 
         LUN NAME    MODE        OWNER  SIZE TO DESTAGE  MIRROR EPOCH SESSIONS

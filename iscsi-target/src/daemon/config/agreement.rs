@@ -49,6 +49,12 @@ impl Config {
             for (index, portal) in head.portals.iter().enumerate() {
                 put(format!("heads.{name}.portals.{index}.listen"), portal.listen.to_string());
                 put(format!("heads.{name}.portals.{index}.advertise"), portal.advertise.clone());
+                if let Some(vip) = &portal.vip {
+                    put(format!("heads.{name}.portals.{index}.vip"), "true".to_owned());
+                    if let Some(interface) = &vip.interface {
+                        put(format!("heads.{name}.portals.{index}.interface"), interface.clone());
+                    }
+                }
             }
         }
         if let Some(link) = &self.link {

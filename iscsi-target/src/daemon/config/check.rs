@@ -145,6 +145,11 @@ fn check_portals(
                 );
                 all_good = false;
             }
+            Ok(portal) if checked.iter().any(|other| other.divides(&portal)) => {
+                let wrong = format!("another portal of this head has {}, and vip differently", portal.listen.ip());
+                findings.add(&raw.span(), key, wrong, "vip and interface alike for all ports of an address");
+                all_good = false;
+            }
             Ok(portal) => checked.push(portal),
             Err(wrong) => {
                 findings.add(&raw.span(), key, wrong.what, wrong.right);
@@ -185,10 +190,29 @@ fn check_apart(heads: &CheckedHeads, findings: &mut Findings<'_>) {
             findings.add(&b.span, "heads.b.portals", wrong, "addresses of its own for each head");
         }
     }
+    check_vips(a, b, findings);
     if let (Some((a, _)), Some((b, span))) = (&a.link, &b.link)
         && a == b
     {
         findings.add(span, "heads.b.link", "the same as of head a", raw::LINK_RIGHT);
+    }
+}
+
+/// An address that moves must have room on the other head.
+fn check_vips(a: &CheckedHead, b: &CheckedHead, findings: &mut Findings<'_>) {
+    let right = "an address that nothing else of the pair has";
+    for (name, mine, theirs) in [(HeadName::A, a, b), (HeadName::B, b, a)] {
+        for portal in mine.head.portals.iter().filter(|portal| portal.vip.is_some()) {
+            let ip = portal.listen.ip();
+            if theirs.head.portals.iter().any(|other| other.collides(portal.listen) || other.listen.ip() == ip) {
+                let wrong = format!("{ip} cannot move to head {}, which listens there itself", name.other());
+                findings.add(&mine.span, &format!("heads.{name}.portals"), wrong, right);
+            }
+            if [a, b].iter().any(|head| head.link.as_ref().is_some_and(|(link, _)| link.ip() == ip)) {
+                let wrong = format!("{ip} cannot move: the link needs it where it is");
+                findings.add(&mine.span, &format!("heads.{name}.portals"), wrong, right);
+            }
+        }
     }
 }
 

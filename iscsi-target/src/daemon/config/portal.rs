@@ -13,6 +13,15 @@ pub struct Portal {
     pub listen: SocketAddr,
     /// What SendTargets says (RFC 7143 13.8, TargetAddress without the portal group tag); never a wildcard address.
     pub advertise: String,
+    /// Whether the other head takes the address over when it takes over from this one.
+    pub vip: Option<Vip>,
+}
+
+/// An address that moves between the heads: the head that holds it puts it onto an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// The interface; `None`: on each head the one whose subnet the address belongs to.
+    pub interface: Option<String>,
 }
 
 /// What is wrong with a portal, and what would be right.
@@ -29,8 +38,10 @@ impl Wrong {
 
 impl Portal {
     pub(super) fn check(raw: &toml::Value) -> Result<Self, Wrong> {
-        let RawPortal { listen, advertise } = match raw {
-            toml::Value::String(listen) => RawPortal { listen: listen.clone(), advertise: None },
+        let RawPortal { listen, advertise, vip, interface } = match raw {
+            toml::Value::String(listen) => {
+                RawPortal { listen: listen.clone(), advertise: None, vip: None, interface: None }
+            }
             other => other.clone().try_into().map_err(|error| Wrong::new(error.message(), raw::PORTALS_RIGHT))?,
         };
         let listen = address(&listen)?;
@@ -42,7 +53,13 @@ impl Portal {
             }
             None => without_scope(listen).to_string(),
         };
-        Ok(Self { listen, advertise })
+        let vip = check_vip(listen, vip, interface)?;
+        Ok(Self { listen, advertise, vip })
+    }
+
+    /// Whether one has an address that moves and the other has it, too, and is to keep it.
+    pub(super) fn divides(&self, other: &Self) -> bool {
+        self.listen.ip() == other.listen.ip() && self.vip != other.vip
     }
 
     /// Whether both cannot be bound on one machine.
@@ -81,6 +98,36 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, Wrong> {
         return Err(Wrong::new("nothing can connect to a multicast or broadcast address", "an address of this head"));
     }
     Ok(address)
+}
+
+/// What moves between machines is one address of a network that both are on.
+fn check_vip(listen: SocketAddr, vip: Option<bool>, interface: Option<String>) -> Result<Option<Vip>, Wrong> {
+    if vip != Some(true) {
+        let useless = interface.is_some();
+        let wrong = || Wrong::new("an interface is of use to an address that moves only", "vip = true with it");
+        return if useless { Err(wrong()) } else { Ok(None) };
+    }
+    let ip = listen.ip();
+    let why = match ip {
+        _ if is_wildcard(ip) => Some("it stands for every address"),
+        _ if ip.to_canonical().is_loopback() => Some("every machine has it for itself"),
+        IpAddr::V4(v4) if v4.is_link_local() => Some("it is link-local"),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("it is link-local"),
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("write it as an IPv4 address"),
+        _ => None,
+    };
+    if let Some(why) = why {
+        let right = "an address of its own for the portal, such as { listen = \"192.0.2.1:3260\", vip = true }";
+        return Err(Wrong::new(format!("{ip} cannot move to the other head: {why}"), right));
+    }
+    let is_name = |name: &String| {
+        // IFNAMSIZ with its final zero; what the kernel takes for a name.
+        (1..16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+    };
+    if interface.as_ref().is_some_and(|name| !is_name(name)) {
+        return Err(Wrong::new("not the name of an interface", "a name such as \"eth1\""));
+    }
+    Ok(Some(Vip { interface }))
 }
 
 pub(super) fn is_wildcard(ip: IpAddr) -> bool {

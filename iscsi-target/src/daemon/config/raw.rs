@@ -50,6 +50,8 @@ pub(super) struct RawHead {
 pub(super) struct RawPortal {
     pub(super) listen: String,
     pub(super) advertise: Option<String>,
+    pub(super) vip: Option<bool>,
+    pub(super) interface: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +121,7 @@ pub(super) const IQN_RIGHT: &str = "a name such as \"iqn.2026-11.com.example:pai
      you held the domain, the domain backwards, optionally a colon and a name of your own";
 pub(super) const HEAD_RIGHT: &str = "a table with portals, and link if there are two heads";
 pub(super) const PORTALS_RIGHT: &str = "a list such as [\"192.0.2.1:3260\"]; an entry may also be \
-     { listen = \"0.0.0.0:3260\", advertise = \"192.0.2.1:3260\" }";
+     { listen = \"0.0.0.0:3260\", advertise = \"192.0.2.1:3260\" } or { listen = \"192.0.2.1:3260\", vip = true }";
 pub(super) const LINK_RIGHT: &str =
     "the address on which the other head reaches this one, such as \"198.51.100.1:3270\"";
 pub(super) const CONTROL_RIGHT: &str = "an absolute path such as \"/run/twinhead/a.sock\", at most 107 bytes long";

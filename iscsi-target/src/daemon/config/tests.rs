@@ -169,7 +169,7 @@ disk = "/srv/e"
           right: iqn
         line 7, column 11: heads.a.portals: not a value that can stand here
           found: "127.0.0.1:3260"
-          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }
+          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" } or { listen = "192.0.2.1:3260", vip = true }
         line 8, column 8: heads.c: there is no such setting
           found: c
           right: a or b
@@ -237,9 +237,9 @@ portals = []
         line 10, column 5: heads.a.portals: nobody can connect to "[::]:3260"
           found: { listen = "0.0.0.0:3260", advertise = "[::]:3260" }
           right: an address or name by which initiators reach this head, such as "192.0.2.1:3260"
-        line 11, column 5: heads.a.portals: unknown field `lisen`, expected `listen` or `advertise`
+        line 11, column 5: heads.a.portals: unknown field `lisen`, expected one of `listen`, `advertise`, `vip`, `interface`
           found: { lisen = "0.0.0.0:3260" }
-          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }
+          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" } or { listen = "192.0.2.1:3260", vip = true }
         line 12, column 5: heads.a.portals: "san:3260" is not an address and a port
           found: "san:3260"
           right: "192.0.2.1:3260", or for IPv6 "[2001:db8::1]:3260"
@@ -257,7 +257,7 @@ portals = []
           right: the address on which the other head reaches this one, such as "198.51.100.1:3270"
         line 18, column 11: heads.b.portals: missing
           found: []
-          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" }"#]],
+          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" } or { listen = "192.0.2.1:3260", vip = true }"#]],
     );
 }
 
@@ -513,4 +513,107 @@ proptest::proptest! {
             proptest::prop_assert!(!invalid.problems.is_empty());
         }
     }
+}
+
+#[test]
+fn an_address_that_moves_must_be_able_to() {
+    let text = r#"
+[target]
+iqn = "iqn.2026-11.com.example:pair"
+[heads.a]
+portals = [
+    { listen = "127.0.0.1:3260", vip = true },
+    { listen = "0.0.0.0:3261", advertise = "san.example.com:3261", vip = true },
+    { listen = "[fe80::1]:3260", vip = true },
+    { listen = "192.0.2.1:3260", interface = "eth1" },
+    { listen = "192.0.2.3:3260", vip = true, interface = "eth/1" },
+    { listen = "192.0.2.4:3260", vip = true },
+    "192.0.2.4:3261",
+]
+link = "192.0.2.9:3270"
+[heads.b]
+portals = ["192.0.2.2:3260"]
+link = "127.0.0.1:3270"
+[link]
+secret-file = "/etc/twinhead/link.secret"
+[[luns]]
+id = 0
+name = "d"
+disk = "/srv/d"
+"#;
+    refused(
+        text,
+        &expect![[r#"
+        6 problems
+        line 6, column 5: heads.a.portals: 127.0.0.1 cannot move to the other head: every machine has it for itself
+          found: { listen = "127.0.0.1:3260", vip = true }
+          right: an address of its own for the portal, such as { listen = "192.0.2.1:3260", vip = true }
+        line 7, column 5: heads.a.portals: 0.0.0.0 cannot move to the other head: it stands for every address
+          found: { listen = "0.0.0.0:3261", advertise = "san.example.com:3261...
+          right: an address of its own for the portal, such as { listen = "192.0.2.1:3260", vip = true }
+        line 8, column 5: heads.a.portals: fe80::1 cannot move to the other head: it is link-local
+          found: { listen = "[fe80::1]:3260", vip = true }
+          right: an address of its own for the portal, such as { listen = "192.0.2.1:3260", vip = true }
+        line 9, column 5: heads.a.portals: an interface is of use to an address that moves only
+          found: { listen = "192.0.2.1:3260", interface = "eth1" }
+          right: vip = true with it
+        line 10, column 5: heads.a.portals: not the name of an interface
+          found: { listen = "192.0.2.3:3260", vip = true, interface = "eth/1"...
+          right: a name such as "eth1"
+        line 12, column 5: heads.a.portals: another portal of this head has 192.0.2.4, and vip differently
+          found: "192.0.2.4:3261"
+          right: vip and interface alike for all ports of an address"#]],
+    );
+}
+
+#[test]
+fn an_address_that_moves_has_room_on_the_other_head() {
+    let text = r#"
+[target]
+iqn = "iqn.2026-11.com.example:pair"
+[heads.a]
+portals = [{ listen = "192.0.2.1:3260", vip = true }, { listen = "192.0.2.9:3260", vip = true }]
+link = "127.0.0.1:3270"
+[heads.b]
+portals = [{ listen = "0.0.0.0:3260", advertise = "192.0.2.2:3260" }]
+link = "192.0.2.9:3270"
+[link]
+secret-file = "/etc/twinhead/link.secret"
+[[luns]]
+id = 0
+name = "d"
+disk = "/srv/d"
+"#;
+    refused(
+        text,
+        &expect![[r#"
+        3 problems
+        line 4, column 1: heads.a.portals: 192.0.2.1 cannot move to head b, which listens there itself
+          found: [heads.a]
+          right: an address that nothing else of the pair has
+        line 4, column 1: heads.a.portals: 192.0.2.9 cannot move to head b, which listens there itself
+          found: [heads.a]
+          right: an address that nothing else of the pair has
+        line 4, column 1: heads.a.portals: 192.0.2.9 cannot move: the link needs it where it is
+          found: [heads.a]
+          right: an address that nothing else of the pair has"#]],
+    );
+}
+
+#[test]
+fn both_heads_must_agree_on_what_moves() {
+    let fixed = Config::parse(PAIR).unwrap();
+    let text =
+        PAIR.replacen("[\"192.0.2.1:3260\"", "[{ listen = \"192.0.2.1:3260\", vip = true, interface = \"eth1\" }", 1);
+    let moving = Config::parse(&text).unwrap();
+    assert_eq!(moving.heads[&HeadName::A].portals[0].vip, Some(Vip { interface: Some("eth1".to_owned()) }));
+    let differing: Vec<_> =
+        differences(&fixed.agreement(), &moving.agreement()).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        differing,
+        [
+            r#"heads.a.portals.0.interface: nothing here, "eth1" on the other head"#,
+            r#"heads.a.portals.0.vip: nothing here, "true" on the other head"#,
+        ]
+    );
 }

@@ -37,6 +37,7 @@ use super::batch::Flush;
 use super::clock::Clock;
 use super::config::Lun as LunConfig;
 use super::link::LinkHandle;
+use super::portal::Portals;
 use super::registry::Registry;
 use crate::scsi::lun::Lun as LunNumber;
 use crate::scsi::unit::{Access as UnitAccess, LogicalUnit};
@@ -59,6 +60,9 @@ pub(crate) struct Lun {
     arbiter: mpsc::Sender<arbiter::Order>,
     heartbeat: mpsc::Sender<Action<Blocks>>,
     link: LinkHandle,
+    portals: Portals,
+    /// The other head was fenced, and this one does not serve yet.
+    fenced_other: Cell<bool>,
     registry: Rc<Registry>,
     head: RefCell<Head<Blocks>>,
     unit: RefCell<LogicalUnit>,
@@ -102,6 +106,11 @@ impl Lun {
         let _batch = self.registry.batch().begin();
         loop {
             let Some(event) = self.inbox.borrow_mut().pop_front() else { break };
+            match event {
+                Event::FenceDone(Ok(_)) => self.fenced_other.set(true),
+                Event::Conflict => self.portals.on_fenced(),
+                _ => {}
+            }
             self.head.borrow_mut().handle(self.clock.now(), event);
             loop {
                 let Some(action) = self.head.borrow_mut().poll_action() else { break };
@@ -119,6 +128,11 @@ impl Lun {
     /// Bytes that initiators see.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.unit.borrow().config().blocks * u64::from(self.block_bytes)
+    }
+
+    /// Whether all ports of the other head are on this one.
+    pub(crate) fn set_has_both(&self, has_both: bool) {
+        self.unit.borrow_mut().set_has_both(has_both);
     }
 
     /// Whether the head has come to its end after a shutdown.
@@ -200,7 +214,10 @@ impl Lun {
                 self.unit.borrow_mut().set_blocks(blocks);
                 (self.changes)();
             }
-            Action::CloseSessions => self.registry.reset_all_but(None, "this head was fenced"),
+            Action::CloseSessions => {
+                self.registry.reset_all_but(None, "this head was fenced");
+                self.portals.on_fenced();
+            }
             Action::OrderDone { id, result } => self.on_order_done(id, result),
             Action::Announce(why) => {
                 let epoch = self.head.borrow().status().epoch.0;
@@ -257,6 +274,9 @@ impl Lun {
         }
         if access != UnitAccess::Changing {
             self.present_held();
+            if self.fenced_other.replace(false) && access == UnitAccess::Serving {
+                self.portals.on_took_over();
+            }
         }
     }
 

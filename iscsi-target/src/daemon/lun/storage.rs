@@ -30,6 +30,7 @@ use super::{Lun, Orders};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, HeadName, Lun as LunConfig};
 use crate::daemon::link::LinkHandle;
+use crate::daemon::portal::Portals;
 use crate::daemon::registry::Registry;
 use crate::scsi::config::{Naa, UnitConfig};
 use crate::scsi::protection::Protection;
@@ -56,6 +57,7 @@ pub(crate) struct Pair {
     pub(crate) clock: Clock,
     pub(crate) pool: Pool,
     pub(crate) link: LinkHandle,
+    pub(crate) portals: Portals,
     pub(crate) registry: Rc<Registry>,
     /// Disks that this process has opened so far.
     pub(crate) opened: Rc<Cell<u64>>,
@@ -191,6 +193,8 @@ fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
         arbiter: arbiter_orders,
         heartbeat: heartbeat_orders,
         link: pair.link.clone(),
+        portals: pair.portals.clone(),
+        fenced_other: Cell::new(false),
         registry: Rc::clone(&pair.registry),
         head: RefCell::new(Head::new(head_config(pair, &config, &superblock))),
         unit: RefCell::new(LogicalUnit::new(unit_config(pair, &config, &superblock))),

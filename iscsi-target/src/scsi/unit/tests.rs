@@ -242,6 +242,26 @@ fn both_heads_report_the_same_groups() {
 }
 
 #[test]
+fn a_head_with_the_ports_of_both_is_active_through_all_of_them() {
+    use alua::AccessState::{ActiveOptimized, Standby};
+    let states = |unit: &LogicalUnit| unit.port_groups().groups().map(|group| group.state);
+    let mut unit = serving(config());
+    unit.set_has_both(true);
+    assert_eq!(states(&unit), [ActiveOptimized; 2]);
+    assert_eq!(cell(&unit.handle(&command(&[0x00]))), "06/2A/06");
+    unit.set_has_both(true);
+    assert_eq!(cell(&unit.handle(&command(&[0x00]))), "good", "told once");
+    unit.set_access(Access::Changing, None);
+    unit.set_has_both(false);
+    assert_eq!(states(&unit), [ActiveOptimized; 2], "while it changes the last states count");
+    unit.set_access(Access::Serving, Some(GroupId(1)));
+    assert_eq!(states(&unit), [ActiveOptimized, Standby]);
+    unit.set_has_both(true);
+    unit.set_access(Access::Standby, Some(GroupId(2)));
+    assert_eq!(states(&unit), [Standby, ActiveOptimized], "it serves nothing through any port");
+}
+
+#[test]
 fn set_target_port_groups_asks_for_a_switch() {
     let mut unit = serving(config());
     let ask = |group| command_with(&[0xA4, 0x0A, 0, 0, 0, 0, 0, 0, 0, 8], &[0, 0, 0, 0, 0, 0, 0, group]);

@@ -185,3 +185,41 @@ fn the_queue_is_bounded() {
     let why = "the other head does not take what is sent to it".to_owned();
     assert_eq!(pair.take(A), [LinkEvent::UnitDown { unit: 1 }, LinkEvent::Closed { why }]);
 }
+
+#[test]
+fn what_is_said_of_portals_arrives_before_data_and_only_the_newest_list_of_clients() {
+    let mut pair = Pair::up();
+    let state = |number| PortalState {
+        own: crate::wire::OwnAddresses::Offered,
+        holds_yours: false,
+        carrier: true,
+        number,
+        echo: 0,
+    };
+    let of_port = |port| {
+        let end = |port| crate::wire::Endpoint { ip: [10, 0, 0, 1], port };
+        vec![ClientConnection::V4 { server: end(3260), client: end(port) }]
+    };
+    pair.links[A].send(1, write(1, 100));
+    pair.links[A].send_clients(of_port(1));
+    pair.links[A].send_portals(state(1));
+    pair.links[A].send_clients(of_port(2));
+    pair.links[A].send_portals(state(2));
+    pair.settle();
+    let told = pair.take(B);
+    let expected = [
+        LinkEvent::Portals(state(1)),
+        LinkEvent::Portals(state(2)),
+        LinkEvent::Clients(of_port(2)),
+        LinkEvent::Message { unit: 1, message: write(1, 100) },
+    ];
+    assert_eq!(told, expected, "every statement counts, of the lists only the newest");
+}
+
+#[test]
+fn nothing_is_said_of_portals_before_the_handshake() {
+    let mut pair = Pair::new();
+    pair.links[A].send_clients(Vec::new());
+    pair.settle();
+    assert!(matches!(pair.take(B)[..], [LinkEvent::Ready { .. }]));
+}

@@ -159,8 +159,14 @@ pub(super) mod tests {
     fn a_client_has_to_be_connected_to_both() {
         let with_client = |head: HeadName, sessions| {
             let mut status = status(head, Some(HeadName::A), Mode::Mirrored, 5);
-            let counted =
-                |name, sessions| HeadStatus { name, up: true, incarnation: None, portals: Vec::new(), sessions };
+            let counted = |name, sessions| HeadStatus {
+                name,
+                up: true,
+                incarnation: None,
+                portals: Vec::new(),
+                sessions,
+                addresses: Vec::new(),
+            };
             // What a head says of the other one does not count.
             status.heads = vec![counted(head, sessions), counted(head.other(), 1)];
             Some(status)
