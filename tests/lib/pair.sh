@@ -34,7 +34,8 @@ portals() {
 
 # write_config [LUN TABLES]: the configuration of a pair with LUN 0 on $image, and more if given.
 write_config() {
-    head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$work/secret"
+    # Heads that run already keep to the one that they know.
+    [ -e "$work/secret" ] || head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$work/secret"
     chmod 600 "$work/secret"
     cat >"$config" <<CONFIG
 [target]

@@ -50,11 +50,11 @@ on() {
     ssh "${ssh_options[@]}" "root@10.77.0.$((10 + number))" "$@"
 }
 
-# give NUMBER FILE...: copied to /root of that guest.
+# give NUMBER FILE...: copied to /opt of that guest.
 give() {
     local number=$1
     shift
-    tar -C / -cf - "${@#/}" --transform 's|.*/||' | on "$number" 'tar -C /root -xf -'
+    tar -C / -cf - "${@#/}" --transform 's|.*/||' | on "$number" 'tar -C /opt -xf -'
 }
 
 # monitor NUMBER COMMAND: to the machine itself, such as the removal of a device.
