@@ -29,9 +29,9 @@ boot_guest() {
     qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max,-la57,-svm -smp 2 -m "$memory_mib" \
         -nodefaults -no-user-config -display none -no-reboot -device virtio-rng-pci \
         -kernel "$cache/vmlinux" -initrd "$cache/initramfs" -append 'console=ttyS0 quiet panic=-1' \
-        -serial "file:$work/console.$number" -monitor "tcp:127.0.0.1:$((4400 + number)),server=on,wait=off" \
+        -serial "file:$work/console.$number" \
         -drive "file=$cache/root.img,format=raw,if=none,id=root,snapshot=on" \
-        -device virtio-blk-pci,drive=root,id=root "${arguments[@]}" "$@" >"$work/qemu.$number" 2>&1 </dev/null &
+        -device virtio-blk-pci,drive=root "${arguments[@]}" "$@" >"$work/qemu.$number" 2>&1 </dev/null &
     guest_pid[$number]=$!
     started+=("$!")
     eventually 120 answers_or_is_gone "$number" && is_running "${guest_pid[$number]}"
@@ -55,12 +55,6 @@ give() {
     local number=$1
     shift
     tar -C / -cf - "${@#/}" --transform 's|.*/||' | on "$number" 'tar -C /opt -xf -'
-}
-
-# monitor NUMBER COMMAND: to the machine itself, such as the removal of a device.
-monitor() {
-    exec 3<>"/dev/tcp/127.0.0.1/$((4400 + $1))" && echo "$2" >&3 && timeout 2 cat <&3
-    exec 3>&-
 }
 
 # forget_connection NUMBER: the next command connects anew.
