@@ -11,6 +11,9 @@ begin_pair() {
         check 'disk init' targetctl disk init disk1 --size 512MiB && start_pair 512MiB
 }
 
+# reload: both heads read their configuration again.
+reload() { ask a reload && ask b reload; }
+
 # begin_client NUMBER stock|shipped: a guest with its daemons, not logged in.
 begin_client() {
     check "client $1 starts" boot_guest "$1" || { show_file "$work/console.$1"; return 1; }

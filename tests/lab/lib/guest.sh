@@ -14,10 +14,9 @@ ssh_options+=(-o ConnectTimeout=2 -o ServerAliveInterval=10 -o ControlMaster=aut
 # build_guest: the image, unless it is there.
 build_guest() { "$root/tests/lab/guest/build" "$cache"; }
 
-# boot_guest NUMBER [QEMU ARGUMENT...]: returns when it answers.
+# boot_guest NUMBER: returns when it answers.
 boot_guest() {
     local number=$1 networks=(lab client) network card=0 arguments=()
-    shift
     has_link br-lab || make_lab_network || return 1
     ! has_link br-second || networks+=(second)
     for network in "${networks[@]}"; do
@@ -31,7 +30,7 @@ boot_guest() {
         -kernel "$cache/vmlinux" -initrd "$cache/initramfs" -append 'console=ttyS0 quiet panic=-1' \
         -serial "file:$work/console.$number" \
         -drive "file=$cache/root.img,format=raw,if=none,id=root,snapshot=on" \
-        -device virtio-blk-pci,drive=root "${arguments[@]}" "$@" >"$work/qemu.$number" 2>&1 </dev/null &
+        -device virtio-blk-pci,drive=root "${arguments[@]}" >"$work/qemu.$number" 2>&1 </dev/null &
     guest_pid[$number]=$!
     started+=("$!")
     eventually 120 answers_or_is_gone "$number" && is_running "${guest_pid[$number]}"
