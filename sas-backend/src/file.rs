@@ -13,7 +13,7 @@ use nix::libc;
 use nix::sys::stat::{major, minor};
 
 use crate::buffer::{Block, PAGE_BYTES};
-use crate::disk::Geometry;
+use crate::disk::{DiskError, Geometry};
 use crate::gate::Gate;
 use crate::ioctl;
 use crate::superblock::HeadId;
@@ -55,6 +55,14 @@ pub enum OpenError {
         wanted: u32,
         /// The device's.
         logical: u32,
+    },
+    /// It tells its size to nobody who is not registered with it, or it has no medium.
+    #[error("{}: the disk does not tell its size: {reason}", path.display())]
+    HidesItsSize {
+        /// The disk.
+        path: PathBuf,
+        /// What was tried.
+        reason: String,
     },
     /// No room for the reserved region.
     #[error("{}: {reason}", path.display())]
@@ -103,6 +111,11 @@ impl OpenError {
     }
 }
 
+/// READ (10) of one block at address 0 (SBC-3 5.11).
+const READ_FIRST_BLOCK: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+/// A status byte (SAM-5 5.3.1).
+const RESERVATION_CONFLICT: u8 = 0x18;
+
 /// What kind of thing the path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
@@ -146,11 +159,49 @@ impl DiskFile {
     pub(crate) fn measure(&self) -> io::Result<u64> {
         let bytes = match self.kind {
             FileKind::Regular => self.file.metadata()?.len(),
-            FileKind::Block => ioctl::device_bytes(self.file.as_fd())?,
+            FileKind::Block => self.device_bytes()?,
         };
         let bytes = bytes - bytes % u64::from(self.geometry.block_bytes);
         self.size_bytes.store(bytes, Ordering::Relaxed);
         Ok(bytes)
+    }
+
+    /// A disk that refuses even READ CAPACITY to whoever is not registered with it is empty for the kernel, until it is
+    /// told to look again.
+    fn device_bytes(&self) -> io::Result<u64> {
+        let device = self.file.as_fd();
+        let known = ioctl::device_bytes(device)?;
+        if known > 0 {
+            return Ok(known);
+        }
+        if let Err(error) = ioctl::look_again(device) {
+            tracing::debug!(path = %self.path.display(), %error, "the kernel does not look at the disk again");
+        }
+        match ioctl::device_bytes(device)? {
+            0 if self.is_refused() => Err(Errno::EBADE.into()),
+            0 => Err(Errno::ENOMEDIUM.into()),
+            bytes => Ok(bytes),
+        }
+    }
+
+    /// What a failed blocking call means. On a device that is empty for the kernel nothing is asked of the disk any more,
+    /// so that a fence would never be heard of.
+    pub(crate) fn error(&self, error: &io::Error) -> DiskError {
+        if self.kind == FileKind::Block && ioctl::device_bytes(self.file.as_fd()) == Ok(0) && self.is_refused() {
+            return DiskError::Fenced;
+        }
+        DiskError::from_io(error)
+    }
+
+    /// Ask the disk itself, whatever the kernel takes it for.
+    fn is_refused(&self) -> bool {
+        let mut block = vec![0; usize::try_from(self.geometry.block_bytes).unwrap_or(PAGE_BYTES)];
+        ioctl::scsi_read(self.file.as_fd(), &mut READ_FIRST_BLOCK.clone(), &mut block) == Ok(RESERVATION_CONFLICT)
+    }
+
+    /// Whether the kernel takes the device for empty.
+    pub(crate) fn hides_its_size(&self) -> bool {
+        self.kind == FileKind::Block && self.geometry().size_bytes == 0
     }
 
     /// Whether the page cache is bypassed.

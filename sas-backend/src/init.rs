@@ -83,9 +83,9 @@ pub enum InitError {
 /// # Errors
 /// When it cannot be opened or read.
 pub fn inspect(path: &Path) -> Result<Contents, InitError> {
-    let (_, geometry) = examine(path, None)?;
+    let (kind, geometry) = examine(path, None)?;
     let file = File::open(path).map_err(|error| OpenError::from_io(path, error))?;
-    look(&file, region(path, geometry.size_bytes)?, geometry.size_bytes)
+    look(&file, region(path, kind, geometry.size_bytes)?, geometry.size_bytes)
 }
 
 /// Make a path a disk of the pair: superblock at its end, a new identity.
@@ -96,7 +96,7 @@ pub fn initialise(path: &Path, new: &NewDisk, existing: Existing) -> Result<Supe
     let file = DiskFile::open(path, new.block_bytes)?;
     claim(&file, false)?;
     let size_bytes = file.geometry().size_bytes;
-    let region = region(path, size_bytes)?;
+    let region = region(path, file.kind, size_bytes)?;
     let superblock = Superblock::new(identity(new, &file, region)?);
     let file = Arc::new(file);
     let io = SyncIo::new(Arc::clone(&file));
@@ -118,7 +118,11 @@ pub fn initialise(path: &Path, new: &NewDisk, existing: Existing) -> Result<Supe
     Ok(superblock)
 }
 
-fn region(path: &Path, size_bytes: u64) -> Result<Region, OpenError> {
+fn region(path: &Path, kind: FileKind, size_bytes: u64) -> Result<Region, OpenError> {
+    if kind == FileKind::Block && size_bytes == 0 {
+        let reason = "no medium, or it is reserved and this machine is not registered with it".to_owned();
+        return Err(OpenError::HidesItsSize { path: path.to_owned(), reason });
+    }
     Region::of(size_bytes).map_err(|reason| OpenError::TooSmall { path: path.to_owned(), reason })
 }
 

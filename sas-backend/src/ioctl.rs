@@ -12,6 +12,7 @@ const _: () = assert!(size_of::<libc::size_t>() == size_of::<u64>());
 
 mod raw {
     nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), nix::libc::c_int);
+    nix::ioctl_none_bad!(blkrrpart, nix::request_code_none!(0x12, 95));
     nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
     nix::ioctl_write_ptr!(pr_register, b'p', 200, super::PrRegistration);
     nix::ioctl_write_ptr!(pr_reserve, b'p', 201, super::PrReservation);
@@ -183,6 +184,12 @@ pub(crate) fn logical_block_bytes(fd: BorrowedFd<'_>) -> Result<u32, Errno> {
     // SAFETY: the kernel writes one int to a valid int.
     unsafe { raw::blksszget(fd.as_raw_fd(), &raw mut bytes) }?;
     u32::try_from(bytes).map_err(|_| Errno::ERANGE)
+}
+
+/// Make the kernel look at the disk again: its size, its blocks, its partitions. For the one who has claimed it.
+pub(crate) fn look_again(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: it takes no argument.
+    unsafe { raw::blkrrpart(fd.as_raw_fd()) }.map(drop)
 }
 
 /// Bytes of a block device.

@@ -9,7 +9,7 @@ use crate::reservation::emulated::Emulated;
 use crate::reservation::exclusive::Exclusive;
 use crate::reservation::linux_pr::LinuxPr;
 use crate::reservation::locks::LockRange;
-use crate::reservation::{ReservationError, Reservations};
+use crate::reservation::{Key, ReservationError, Reservations};
 use crate::superblock::HeadId;
 use crate::superblock::region::Region;
 use crate::sync::SyncIo;
@@ -25,6 +25,8 @@ pub struct OpenOptions {
     pub shared: bool,
     /// Bytes of a block; without it what the device has, and 512 for files.
     pub block_bytes: Option<u32>,
+    /// What to register with if the disk does not even tell its size to a head that is not registered.
+    pub key: Key,
 }
 
 /// An open disk.
@@ -52,17 +54,44 @@ impl std::fmt::Debug for OpenDisk {
 /// # Errors
 /// In plain words.
 pub fn open_disk(path: &Path, options: OpenOptions) -> Result<OpenDisk, OpenError> {
-    let file = Arc::new(DiskFile::open(path, options.block_bytes)?);
+    let mut file = DiskFile::open(path, options.block_bytes)?;
+    let mut registered = None;
+    if options.shared && file.hides_its_size() {
+        file = reveal(file, options)?;
+        registered = Some(options.key);
+    }
+    let file = Arc::new(file);
     let geometry = file.geometry();
     Region::of(geometry.size_bytes).map_err(|reason| OpenError::TooSmall { path: path.to_owned(), reason })?;
     claim(&file, options.shared)?;
-    let (reservations, how) = reservations(&file, options)?;
+    let (reservations, how) = reservations(&file, options, registered)?;
     let (disk, engine) = engine(&file)?;
     let cache = if file.is_direct() { "O_DIRECT" } else { "the page cache" };
     let (size_mib, block_bytes) = (geometry.size_bytes >> 20, geometry.block_bytes);
     let description =
         format!("{}: {size_mib} MiB, {block_bytes}-byte blocks, {engine} with {cache}, {how}", path.display());
     Ok(OpenDisk { disk, sync: SyncIo::new(file), reservations, geometry, description })
+}
+
+/// The kernel has looked at the disk when this head was not registered with it, and was told nothing: register, and open
+/// it anew when the kernel knows how large it is and what blocks it has. A disk should answer READ CAPACITY to everybody
+/// (SBC-3, Reservations); not every one does.
+fn reveal(file: DiskFile, options: OpenOptions) -> Result<DiskFile, OpenError> {
+    let file = Arc::new(file);
+    let path = file.path.clone();
+    let hidden = |reason: String| OpenError::HidesItsSize { path: path.clone(), reason };
+    let mut reservations = LinuxPr::new(Arc::clone(&file), None);
+    let keys = reservations.keys().map_err(|error| hidden(error.to_string()))?;
+    if keys.is_empty() || keys.iter().any(|key| key.head().is_none()) {
+        return Err(hidden("no medium, or a reservation of somebody who is not of this pair".to_owned()));
+    }
+    reservations.register(options.key).map_err(|error| hidden(error.to_string()))?;
+    if file.measure().is_err() {
+        reservations.unregister().map_err(|error| hidden(error.to_string()))?;
+        return Err(hidden("not even to a head that is registered with it".to_owned()));
+    }
+    drop((reservations, file));
+    DiskFile::open(&path, options.block_bytes)
 }
 
 /// Keep others from using a file in a way that does not go with ours; block devices were claimed when they were opened.
@@ -81,6 +110,7 @@ pub(crate) fn claim(file: &DiskFile, shared: bool) -> Result<(), OpenError> {
 fn reservations(
     file: &Arc<DiskFile>,
     options: OpenOptions,
+    registered: Option<Key>,
 ) -> Result<(Box<dyn Reservations>, &'static str), OpenError> {
     let error = |error| match error {
         ReservationError::HeadRuns(head) => OpenError::HeadRuns { path: file.path.clone(), head },
@@ -93,7 +123,7 @@ fn reservations(
             Ok((Box::new(emulated), "shared by processes of this machine"))
         }
         (true, FileKind::Block) => {
-            let mut linux_pr = LinuxPr::new(Arc::clone(file));
+            let mut linux_pr = LinuxPr::new(Arc::clone(file), registered);
             linux_pr.keys().map_err(error)?;
             Ok((Box::new(linux_pr), "shared, with persistent reservations"))
         }
@@ -116,7 +146,6 @@ mod tests {
     use super::*;
     use crate::buffer::Block;
     use crate::disk::DiskError;
-    use crate::reservation::Key;
     use crate::superblock::{Epoch, Incarnation};
     use crate::testing::Scratch;
     use HeadId::{A, B};
@@ -124,7 +153,11 @@ mod tests {
     const SIZE: u64 = 8 << 20;
 
     fn options(head: HeadId, shared: bool) -> OpenOptions {
-        OpenOptions { head, shared, block_bytes: None }
+        OpenOptions { head, shared, block_bytes: None, key: key(head) }
+    }
+
+    fn key(head: HeadId) -> Key {
+        Key::new(head, Epoch(1), Incarnation::new(5).unwrap())
     }
 
     fn error(path: &Path, options: OpenOptions) -> String {
@@ -156,7 +189,7 @@ mod tests {
         assert!(open.description.contains("8 MiB, 512-byte blocks"), "{}", open.description);
         assert!(error(&image, options(A, false)).contains("already in use"));
         assert!(error(&image, options(B, true)).contains("already in use"));
-        let key = Key::new(A, Epoch(1), Incarnation::new(5).unwrap());
+        let key = key(A);
         open.reservations.register(key).unwrap();
         open.reservations.reserve().unwrap();
         assert_eq!(open.reservations.holder(), Ok(Some(key)));
@@ -173,7 +206,6 @@ mod tests {
         let mut a = open_disk(&image, options(A, true)).unwrap();
         let mut b = open_disk(&image, options(B, true)).unwrap();
         assert!(error(&image, options(A, false)).contains("already in use"));
-        let key = |head| Key::new(head, Epoch(1), Incarnation::new(5).unwrap());
         a.reservations.register(key(A)).unwrap();
         b.reservations.register(key(B)).unwrap();
         b.reservations.preempt_and_abort(key(A)).unwrap();

@@ -33,7 +33,7 @@ impl SyncIo {
     /// # Errors
     /// As the kernel says.
     pub fn measure(&self) -> Result<u64, DiskError> {
-        self.file.measure().map_err(|error| DiskError::from_io(&error))
+        self.file.measure().map_err(|error| self.file.error(&error))
     }
 
     /// Write zeroes, durably; `offset` and `len` are multiples of 4096.
@@ -49,7 +49,7 @@ impl SyncIo {
             let piece = ZEROES_BYTES.min(usize::try_from(end - at).unwrap_or(ZEROES_BYTES));
             // Each piece on its own: a fence in between is noticed.
             let _pass = self.file.gate.enter()?;
-            self.file.file.write_all_at(&zeroes[..piece], at).map_err(|error| DiskError::from_io(&error))?;
+            self.file.file.write_all_at(&zeroes[..piece], at).map_err(|error| self.file.error(&error))?;
             at += u64::try_from(piece).unwrap_or(u64::MAX);
         }
         self.flush()
@@ -62,7 +62,7 @@ impl SyncIo {
     pub fn read_block(&self, offset: u64, into: &mut Block) -> Result<(), DiskError> {
         self.check(offset)?;
         let _pass = self.file.gate.enter()?;
-        self.file.file.read_exact_at(&mut into[..], offset).map_err(|error| DiskError::from_io(&error))
+        self.file.file.read_exact_at(&mut into[..], offset).map_err(|error| self.file.error(&error))
     }
 
     /// Write 4096 bytes; `durable` says that they must be on stable storage afterwards.
@@ -76,7 +76,7 @@ impl SyncIo {
             self.file.file.write_all_at(&from[..], offset)?;
             if durable { self.file.file.sync_data() } else { Ok(()) }
         };
-        write().map_err(|error| DiskError::from_io(&error))
+        write().map_err(|error| self.file.error(&error))
     }
 
     /// Everything written before, by whichever way, is on stable storage afterwards.
@@ -85,7 +85,7 @@ impl SyncIo {
     /// As the disk says; `Fenced` when this head may not use it.
     pub fn flush(&self) -> Result<(), DiskError> {
         let _pass = self.file.gate.enter()?;
-        self.file.file.sync_data().map_err(|error| DiskError::from_io(&error))
+        self.file.file.sync_data().map_err(|error| self.file.error(&error))
     }
 
     fn check(&self, offset: u64) -> Result<(), DiskError> {

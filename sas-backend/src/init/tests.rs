@@ -1,5 +1,8 @@
 use super::*;
+use crate::probe::{OpenOptions, open_disk};
+use crate::reservation::Key;
 use crate::superblock::pick::check;
+use crate::superblock::{Epoch, HeadId, Incarnation};
 use crate::testing::Scratch;
 
 const SIZE: u64 = 16 << 20;
@@ -93,9 +96,9 @@ fn contents_are_named() {
 fn a_disk_in_use_is_left_alone() {
     let scratch = Scratch::new();
     let image = scratch.image("disk", SIZE);
-    let options =
-        crate::probe::OpenOptions { head: crate::superblock::HeadId::A, shared: true, block_bytes: Some(4096) };
-    let open = crate::probe::open_disk(&image, options).unwrap();
+    let key = Key::new(HeadId::A, Epoch(1), Incarnation::new(5).unwrap());
+    let options = OpenOptions { head: HeadId::A, shared: true, block_bytes: Some(4096), key };
+    let open = open_disk(&image, options).unwrap();
     assert_eq!(open.geometry.block_bytes, 4096);
     let error = initialise(&image, &new(), Existing::Wipe).unwrap_err().to_string();
     assert!(error.contains("already in use"), "{error}");

@@ -48,8 +48,9 @@ enum Outcome {
 }
 
 impl LinuxPr {
-    pub(crate) fn new(file: Arc<DiskFile>) -> Self {
-        Self { file, key: None }
+    /// `key`: what this head has registered with before.
+    pub(crate) fn new(file: Arc<DiskFile>, key: Option<Key>) -> Self {
+        Self { file, key }
     }
 
     fn own_key(&self) -> Result<Key, ReservationError> {
@@ -254,7 +255,7 @@ mod tests {
     fn a_disk_without_reservations_says_so() {
         let scratch = crate::testing::Scratch::new();
         let file = DiskFile::open(&scratch.image("disk", 1 << 20), None).unwrap();
-        let mut reservations = LinuxPr::new(Arc::new(file));
+        let mut reservations = LinuxPr::new(Arc::new(file), None);
         assert!(matches!(reservations.keys(), Err(ReservationError::Unsupported(_))));
         assert!(matches!(reservations.register(Key(1)), Err(ReservationError::Unsupported(_))));
         assert_eq!(reservations.reserve(), Err(ReservationError::Fenced));

@@ -80,14 +80,22 @@ impl Arbiter {
             self.refuse_strangers()?;
             self.register(Epoch(0))?;
             found = self.read();
-            if found.is_err()
-                && let Err(error) = self.reservations.unregister()
-            {
-                tracing::warn!(%error, "the registration with a disk that is not ours could not be taken back");
-            }
+        }
+        if found.is_err() {
+            self.leave();
         }
         found?;
         self.seen.as_ref().map(|(seen, _)| seen.clone()).ok_or(StorageError::Fenced)
+    }
+
+    /// A disk that is not ours keeps no registration of ours.
+    fn leave(&mut self) {
+        match self.reservations.unregister() {
+            Ok(()) | Err(ReservationError::Fenced) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the registration with a disk that is not ours could not be taken back");
+            }
+        }
     }
 
     /// Execute commands until nobody can send any more. `answer` hands over what came of each.
@@ -233,11 +241,8 @@ impl Arbiter {
         old.map_or(Ok(()), |old| self.io.write_zeroes(old, REGION_BYTES)).map_err(storage_error)
     }
 
-    /// The key of this head in this epoch. It changes with every registration, so that a head that was fenced and has
-    /// registered again is not taken for one that could not be fenced.
     fn key_of(&self, epoch: Epoch) -> Key {
-        let life = self.incarnation.get().wrapping_add(self.registrations);
-        Key::new(self.me, epoch, Incarnation::new(life).unwrap_or(self.incarnation))
+        key_of(self.me, epoch, self.incarnation, self.registrations)
     }
 
     fn register(&mut self, epoch: Epoch) -> Result<(), StorageError> {
@@ -315,6 +320,13 @@ impl Arbiter {
     }
 }
 
+/// The key of a head in an epoch. It changes with every registration, so that a head that was fenced and has registered
+/// again is not taken for one that could not be fenced.
+pub(super) fn key_of(head: HeadId, epoch: Epoch, incarnation: Incarnation, registrations: u64) -> Key {
+    let life = incarnation.get().wrapping_add(registrations);
+    Key::new(head, epoch, Incarnation::new(life).unwrap_or(incarnation))
+}
+
 fn ownership_of(superblock: &Superblock) -> Ownership {
     let blocks = |bytes: u64| bytes / u64::from(superblock.identity.block_bytes);
     Ownership {
@@ -380,7 +392,8 @@ mod tests {
     }
 
     fn open(image: &Path, head: HeadId) -> OpenDisk {
-        open_disk(image, OpenOptions { head, shared: true, block_bytes: None }).unwrap()
+        let key = key_of(head, Epoch(0), Incarnation::new(7).unwrap(), 0);
+        open_disk(image, OpenOptions { head, shared: true, block_bytes: None, key }).unwrap()
     }
 
     fn arbiter(disk: OpenDisk) -> Arbiter {

@@ -16,13 +16,13 @@ use sas_backend::disk::Disk;
 use sas_backend::probe::{OpenDisk, OpenOptions, open_disk};
 use sas_backend::superblock::region::Region;
 use sas_backend::superblock::{Identity, Superblock};
-use sas_backend::{HeadId, Incarnation, SyncIo};
+use sas_backend::{Epoch, HeadId, Incarnation, SyncIo};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc as channel};
 use tokio::task::AbortHandle;
 
-use super::arbiter::Arbiter;
+use super::arbiter::{Arbiter, key_of};
 use super::heartbeat::Heartbeat;
 use super::place::Place;
 use super::tasks::Tasks;
@@ -152,12 +152,13 @@ pub(crate) async fn open(pair: &Pair, config: &LunConfig) -> Result<Rc<Lun>, Ope
 impl Opening {
     fn open(self) -> Result<Opened, String> {
         let Self { me, incarnation, single, iqn, number, config } = self;
-        let options = OpenOptions { head: me, shared: !single, block_bytes: config.block_bytes };
+        let registrations = number << REGISTRATION_BITS;
+        let key = key_of(me, Epoch(0), incarnation, registrations);
+        let options = OpenOptions { head: me, shared: !single, block_bytes: config.block_bytes, key };
         let OpenDisk { disk, sync, reservations, geometry, description } =
             open_disk(&config.disk, options).map_err(|failed| failed.to_string())?;
         let place = Place::new(Region::of(geometry.size_bytes).map_err(|failed| failed.to_string())?);
         let fenced = reservations.fenced_event().map_err(|failed| failed.to_string())?;
-        let registrations = number << REGISTRATION_BITS;
         let mut arbiter = Arbiter::new(me, incarnation, sync.clone(), place.clone(), reservations, iqn, registrations);
         let superblock = arbiter.look().map_err(|failed| failed.to_string())?;
         check_identity(&superblock.identity, &config, geometry.block_bytes)?;
