@@ -15,8 +15,8 @@ pub enum Format {
     },
 }
 
-/// T_SUP, U_SUP, S_SUP and AO_SUP: the states that a group of a pair can be in.
-const SUPPORTED_STATES: u8 = 0b1000_1101;
+/// T_SUP, U_SUP, S_SUP, AN_SUP and AO_SUP: the states that a group of a pair can be in.
+const SUPPORTED_STATES: u8 = 0b1000_1111;
 /// PREF.
 const PREFERRED: u8 = 0x80;
 
@@ -68,8 +68,8 @@ mod tests {
         #[rustfmt::skip]
         let expected = [
             0, 0, 0, 28,
-            0x80, 0x8D, 0, 1, 0, 2, 0, 2,   0, 0, 0, 1,   0, 0, 0, 2,
-            0x02, 0x8D, 0, 2, 0, 0, 0, 1,   0, 0, 0x80, 1,
+            0x80, 0x8F, 0, 1, 0, 2, 0, 2,   0, 0, 0, 1,   0, 0, 0, 2,
+            0x02, 0x8F, 0, 2, 0, 0, 0, 1,   0, 0, 0x80, 1,
         ];
         assert_eq!(encode(&pair(), Format::LengthOnly), expected);
     }
@@ -84,6 +84,6 @@ mod tests {
     #[test]
     fn both_groups_are_listed_even_without_ports() {
         let bytes = encode(&PortGroups::new(vec![], AccessState::Unavailable), Format::LengthOnly);
-        assert_eq!(bytes, [0, 0, 0, 16, 3, 0x8D, 0, 1, 0, 0, 0, 0, 3, 0x8D, 0, 2, 0, 0, 0, 0]);
+        assert_eq!(bytes, [0, 0, 0, 16, 3, 0x8F, 0, 1, 0, 0, 0, 0, 3, 0x8F, 0, 2, 0, 0, 0, 0]);
     }
 }

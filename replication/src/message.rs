@@ -6,6 +6,7 @@ use sas_backend::{Epoch, Incarnation};
 
 use crate::block::{Extent, Millis};
 use crate::cache::Version;
+use crate::head::{IoError, Operation};
 
 /// Names one filling of a mirror. The epoch is the one in which the mirror will count; an invitation that is repeated
 /// has the same epoch and another number, so that confirmations of the earlier one are recognised.
@@ -63,6 +64,21 @@ pub struct PeerState {
     pub sessions: u32,
     /// Blocks that its clients see.
     pub blocks: u64,
+}
+
+/// How a request ended that a standby has sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Forwarded {
+    /// A write or a flush is done, and safe.
+    Done,
+    /// The contents were sent before, piece by piece.
+    Data,
+    /// Nothing has happened: not the owner (any more), or it was too old.
+    NotServing,
+    /// Nothing has happened: a client of the owner has reserved the unit.
+    Reserved,
+    /// The disk failed.
+    Failed(IoError),
 }
 
 /// One message about one logical unit.
@@ -142,5 +158,33 @@ pub enum Message<D> {
     Followed {
         /// As in the request.
         blocks: u64,
+    },
+    /// Standby: a client of mine wants this.
+    Forward {
+        /// Its name.
+        number: u64,
+        /// The newest that I have heard of your clock: a bound for how long this has been on its way.
+        heard: Millis,
+        /// What it wants.
+        operation: Operation<D>,
+    },
+    /// Standby: it does not want that any more.
+    CancelForwarded {
+        /// Which.
+        number: u64,
+    },
+    /// Owner: the next part of what a client of yours reads.
+    Returned {
+        /// Which.
+        number: u64,
+        /// The contents.
+        data: D,
+    },
+    /// Owner: this is what became of it.
+    Forwarded {
+        /// Which.
+        number: u64,
+        /// How it ended.
+        end: Forwarded,
     },
 }

@@ -2,11 +2,12 @@
 
 use sas_backend::buffer::Payload;
 
+use crate::scsi::attention::Attention;
 use crate::scsi::config::UnitConfig;
 use crate::scsi::decode::{BlockCommand, Extent};
 use crate::scsi::sense::{Sense, SenseCode};
 use crate::scsi::unit::Verdict;
-use crate::scsi::{Command, DataIn, Response};
+use crate::scsi::{Command, DataIn, Response, Status};
 
 /// MAXIMUM TRANSFER LENGTH, in bytes.
 pub const MAX_TRANSFER_BYTES: u32 = 16 << 20;
@@ -98,8 +99,10 @@ pub enum IoError {
     NoSpace,
     /// Not done, or done in part; the initiator should try again.
     Aborted,
-    /// This head does not own the unit any more; nothing was done.
-    NotOwner,
+    /// A client of the other head has reserved the unit; nothing was done.
+    Reserved,
+    /// The unit has moved to the other head meanwhile; not done, or done in part.
+    Moved,
 }
 
 /// The end of an operation: for a read its blocks, in order; otherwise nothing.
@@ -111,6 +114,7 @@ pub fn finish(io: &BlockIo, result: IoResult) -> Response {
     let answer = match (result, &io.op) {
         (Ok(blocks), BlockOp::Read { .. }) => Response { data_in: DataIn::Blocks(blocks), ..Response::good() },
         (Ok(_), _) => Response::good(),
+        (Err(IoError::Reserved), _) => Response::status(Status::ReservationConflict),
         (Err(error), op) => Response::check(sense_of(error, op)),
     };
     Response { data_out_wanted: io.data_out_wanted, ..answer }
@@ -133,7 +137,7 @@ fn sense_of(error: IoError, op: &BlockOp) -> Sense {
         }
         IoError::NoSpace => SenseCode::SPACE_ALLOCATION_FAILED.into(),
         IoError::Aborted => SenseCode::INTERNAL_TARGET_FAILURE.into(),
-        IoError::NotOwner => SenseCode::STANDBY.into(),
+        IoError::Reserved | IoError::Moved => Attention::AccessStateChanged.code().into(),
     }
 }
 

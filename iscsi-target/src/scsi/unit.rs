@@ -27,6 +27,8 @@ use crate::scsi::{
 pub enum Access {
     /// It owns the unit: active/optimized.
     Serving,
+    /// The other head owns it, and this one sends on to it what is wanted: active/non-optimized.
+    Forwarding,
     /// The other head owns it.
     Standby,
     /// Its role is in change: what can wait waits.
@@ -39,6 +41,7 @@ impl Access {
     const fn state(self) -> AccessState {
         match self {
             Self::Serving => AccessState::ActiveOptimized,
+            Self::Forwarding => AccessState::ActiveNonOptimized,
             Self::Standby => AccessState::Standby,
             Self::Changing => AccessState::Transitioning,
             Self::Unavailable => AccessState::Unavailable,
@@ -90,6 +93,8 @@ pub struct LogicalUnit {
     active_group: Option<GroupId>,
     /// The ports of the other group are on this head, too.
     has_both: bool,
+    /// The other head sends on to this one, while this one serves.
+    other_forwards: bool,
     groups: PortGroups,
     nexuses: BTreeMap<NexusId, Nexus>,
     reserved_by: Option<NexusId>,
@@ -109,6 +114,7 @@ impl LogicalUnit {
             access: Access::Unavailable,
             active_group: None,
             has_both: false,
+            other_forwards: false,
             groups,
             nexuses: BTreeMap::new(),
             reserved_by: None,
@@ -224,10 +230,20 @@ impl LogicalUnit {
         }
     }
 
+    /// Whether the other head sends on to this one what its clients want, when this one serves.
+    pub fn set_other_forwards(&mut self, other_forwards: bool) {
+        self.other_forwards = other_forwards;
+        if self.access != Access::Changing {
+            self.set_states();
+        }
+    }
+
     fn set_states(&mut self) {
         let (access, active_group) = (self.access, self.active_group);
         let passive = |mine: bool| match access {
             Access::Unavailable if mine || active_group.is_none() => AccessState::Unavailable,
+            Access::Serving if self.other_forwards => AccessState::ActiveNonOptimized,
+            Access::Forwarding if mine => AccessState::ActiveNonOptimized,
             _ => AccessState::Standby,
         };
         let states = PortGroups::IDS.map(|id| {
@@ -242,6 +258,12 @@ impl LogicalUnit {
         if changed.expect("neither group is ever offline") {
             self.raise(Attention::AccessStateChanged);
         }
+    }
+
+    /// Whether somebody has reserved the unit, which keeps everybody out who comes through the other head.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.reserved_by.is_some()
     }
 
     /// What becomes of `command`.
@@ -333,6 +355,10 @@ impl LogicalUnit {
             Operation::ReportSupportedOperationCodes(request) => report_opcodes::operation_codes(&request).into(),
             Operation::ReportSupportedTaskManagementFunctions { extended, allocation } => {
                 report_opcodes::task_management_functions(extended, allocation).into()
+            }
+            // It would bind nobody at the owner.
+            Operation::Reserve | Operation::Release if self.access == Access::Forwarding => {
+                Response::check(SenseCode::STANDBY).into()
             }
             Operation::Reserve => {
                 self.reserved_by = self.nexuses.contains_key(&command.nexus).then_some(command.nexus);

@@ -35,9 +35,22 @@ pub struct Config {
     pub max_run_blocks: u64,
 }
 
-/// Names a request of a client until it is completed.
+/// Names a request of a client until it is completed; below 2^63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OpId(pub u64);
+
+/// Names from here on are those of requests that the other head has sent on.
+const OF_PEER: u64 = 1 << 63;
+
+impl OpId {
+    pub(super) fn of_peer(number: u64) -> Self {
+        Self(OF_PEER | number)
+    }
+
+    pub(super) fn is_of_peer(self) -> bool {
+        self.0 >= OF_PEER
+    }
+}
 
 /// Names a disk operation until it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,11 +87,14 @@ pub struct Request<D> {
     pub operation: Operation<D>,
 }
 
-/// What an operator, or a client by SET TARGET PORT GROUPS, wants.
+/// What somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// This head shall be the owner.
+    /// An operator: this head shall be the owner.
     Own(HeadId),
+    /// A client, by SET TARGET PORT GROUPS: this head shall be the owner. Refused while the unit has just moved: a client
+    /// that asks on all of its paths at once, or several that do not see the same heads, would throw it to and fro.
+    Prefer(HeadId),
     /// Go on without the acknowledged data that both heads have lost.
     AcceptLoss,
     /// The disk has grown under both heads: let the unit grow likewise.
@@ -199,6 +215,8 @@ pub enum Outcome<D> {
     Data(Vec<D>),
     /// This head does not serve (any more); nothing has happened.
     NotServing,
+    /// A client of the other head has reserved the unit there; nothing has happened.
+    Reserved,
     /// The disk failed.
     Failed(IoError),
 }
@@ -208,6 +226,8 @@ pub enum Outcome<D> {
 pub enum Access {
     /// This head serves.
     Serving,
+    /// The other head serves, and this one sends on to it what its clients want.
+    Forwarding,
     /// The other head serves.
     Standby,
     /// That is being decided: hold the commands.
@@ -274,8 +294,11 @@ pub enum Action<D> {
     OpenLink,
     /// Close the link for this unit, with everything queued on it in either direction.
     CloseLink,
-    /// Clients are told this from now on. *Serving* also means: what they sent before is answered unexecuted.
+    /// Clients are told this from now on. *Serving* and *forwarding* also mean: what they sent before is answered
+    /// unexecuted.
     SetAccess(Access),
+    /// Clients of the owner are told from now on whether the other head sends on what its clients want.
+    SetOtherForwards(bool),
     /// Clients see so many blocks from now on, and are told that it has changed.
     SetBlocks(u64),
     /// End every session that uses this unit, without another answer.

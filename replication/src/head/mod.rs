@@ -17,12 +17,14 @@
 //! * [`standby`]: the mirror's side, and when to take over by oneself.
 //! * [`takeover`]: claim, fence, claim again, superblock, lease, serve. Never a disk write before the fence.
 //! * [`owner`]: what may be acknowledged in which mode; join, degrade, drain, hand over.
+//! * [`forward`]: what the standby's clients want, and the owner does.
 //!
 //! A registration that is gone ends every role at once, whatever it was doing (`Rejoining`): the sessions are closed,
 //! the link is dropped with all that is queued on it, and only then does this head register again.
 
 mod claim;
 mod event;
+mod forward;
 mod owner;
 mod standby;
 mod takeover;
@@ -38,7 +40,8 @@ pub use event::{
 };
 
 use crate::block::{Data, Millis};
-use crate::message::{Message, PeerRole, PeerState};
+use crate::message::{Message, Mode, PeerRole, PeerState};
+use forward::{Received, Sent};
 use owner::Owner;
 use standby::Standby;
 use takeover::Takeover;
@@ -49,6 +52,8 @@ const RETRY_MS: u64 = 250;
 const FIGURES_MS: u64 = 1_000;
 /// An order that could not be carried out by then is answered with the reason.
 const ORDER_MS: u64 = 8_000;
+/// For so long after the unit has moved no client moves it again.
+const HOLD_DOWN_MS: u64 = 1_000;
 
 /// What one head does for one logical unit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +73,13 @@ struct Core<D> {
     recorded: Option<Ownership>,
     /// The other head, while the link is up.
     peer: Option<Peer>,
+    /// Requests of this head's clients that the owner has.
+    sent: Sent<D>,
+    /// Requests of the other head's clients that this head has, as the owner.
+    received: Received,
     orders: Vec<PendingOrder>,
+    /// When the unit began to move, or had moved, between living heads.
+    moved_at: Option<Millis>,
     /// Who wants the unit to grow, and until when.
     growth_orders: Vec<(OrderId, Millis)>,
     /// Blocks that clients of this head see.
@@ -78,6 +89,7 @@ struct Core<D> {
     /// Disk operations that have not been answered.
     in_flight: u64,
     access: Option<Access>,
+    other_forwards: bool,
     sent_state: Option<PeerState>,
     sent_at: Millis,
     sessions: u32,
@@ -142,12 +154,16 @@ impl<D: Data> Head<D> {
             memory: Memory::default(),
             recorded: None,
             peer: None,
+            sent: Sent::default(),
+            received: Received::default(),
             orders: Vec::new(),
+            moved_at: None,
             growth_orders: Vec::new(),
             stopping: false,
             io_ids: 0,
             in_flight: 0,
             access: None,
+            other_forwards: false,
             sent_state: None,
             sent_at: Millis(0),
             sessions: 0,
@@ -274,6 +290,15 @@ impl<D: Data> Head<D> {
                 core.set_blocks(state.blocks);
             }
         }
+        match (&self.role, &message) {
+            (_, Message::Returned { .. } | Message::Forwarded { .. }) => {
+                core.on_answer(message);
+                return None;
+            }
+            (Role::Owner(_), _) => {}
+            (_, Message::Forward { number, .. }) => core.refuse_forwarded(*number),
+            _ => {}
+        }
         match &mut self.role {
             Role::Standby(standby) => standby.handle_message(core, message),
             Role::Owner(owner) => {
@@ -287,11 +312,16 @@ impl<D: Data> Head<D> {
     fn on_order(&mut self, id: OrderId, order: Order) -> Option<Next<D>> {
         let core = &mut self.core;
         match order {
-            Order::Own(to) if core.stopping && to == core.config.me => {
+            Order::Own(to) | Order::Prefer(to) if core.stopping && to == core.config.me => {
                 core.actions.push_back(Action::OrderDone { id, result: Err(format!("head {to} is stopping")) });
                 None
             }
-            Order::Own(to) => {
+            Order::Prefer(to) if core.has_just_moved() && owner_of(&self.role, core) != Some(to) => {
+                let why = format!("the unit has moved less than {HOLD_DOWN_MS} ms ago");
+                core.actions.push_back(Action::OrderDone { id, result: Err(why) });
+                None
+            }
+            Order::Own(to) | Order::Prefer(to) => {
                 core.orders.push(PendingOrder { id, to, deadline: core.now.after(ORDER_MS), asked_at: None });
                 None
             }
@@ -341,6 +371,9 @@ impl<D: Data> Head<D> {
         assert!(self.may_become(&next), "no such change of role from {:?}", self.role_name());
         let core = &mut self.core;
         let was_owner = matches!(self.role, Role::Owner(_));
+        if let Role::Standby(_) = &self.role {
+            core.give_back_forwarded();
+        }
         if let Role::Owner(owner) = &mut self.role {
             owner.leave(core);
             core.end_growth_orders(&Err(format!("head {} does not own the unit any more", core.config.me)));
@@ -359,6 +392,9 @@ impl<D: Data> Head<D> {
             }
             Next::Standby { why } => {
                 core.announce(why);
+                if was_owner {
+                    core.moved_at = Some(core.now);
+                }
                 let from_rejoin = matches!(self.role, Role::Rejoining(_));
                 self.role = Role::Standby(Standby::new(core, from_rejoin));
             }
@@ -369,6 +405,7 @@ impl<D: Data> Head<D> {
             }
             Next::Own { owner, why } => {
                 core.announce(why);
+                core.moved_at = Some(core.now);
                 self.role = Role::Owner(owner);
             }
             Next::Stop => {
@@ -432,10 +469,7 @@ impl<D: Data> Head<D> {
         if core.orders.is_empty() {
             return;
         }
-        let owner = match &self.role {
-            Role::Owner(owner) if owner.serves() => Some(core.config.me),
-            _ => core.peer_owner().then(|| core.config.me.other()),
-        };
+        let owner = owner_of(&self.role, core);
         let (now, reason) = (core.now, &core.reason);
         let actions = &mut core.actions;
         core.orders.retain(|order| {
@@ -463,6 +497,12 @@ impl<D: Data> Head<D> {
             core.access = Some(access);
             core.actions.push_back(Action::SetAccess(access));
         }
+        let mirrored = matches!(&self.role, Role::Owner(owner) if owner.mode(core) == Mode::Mirrored);
+        let other_forwards = mirrored && matches!(core.peer_role(), Some(PeerRole::Standby { .. }));
+        if core.other_forwards != other_forwards && access == Access::Serving {
+            core.other_forwards = other_forwards;
+            core.actions.push_back(Action::SetOtherForwards(other_forwards));
+        }
         let role = match &self.role {
             Role::Rejoining(_) => PeerRole::Starting,
             Role::Standby(standby) => standby.peer_role(core),
@@ -485,6 +525,14 @@ impl<D: Data> Head<D> {
             core.sent_at = core.now;
             core.actions.push_back(Action::Send(Message::State(state)));
         }
+    }
+}
+
+/// Who serves, as far as this head knows.
+fn owner_of<D: Data>(role: &Role<D>, core: &Core<D>) -> Option<HeadId> {
+    match role {
+        Role::Owner(owner) if owner.serves() => Some(core.config.me),
+        _ => core.peer_owner().then(|| core.config.me.other()),
     }
 }
 
@@ -566,15 +614,24 @@ impl<D: Data> Core<D> {
         read.max(told).max(self.memory.label.epoch()).unwrap_or_default()
     }
 
+    fn peer_role(&self) -> Option<PeerRole> {
+        self.peer.and_then(|peer| peer.state).map(|state| state.role)
+    }
+
     fn peer_owner(&self) -> bool {
         matches!(self.peer.and_then(|peer| peer.state), Some(PeerState { role: PeerRole::Owner(_), .. }))
+    }
+
+    /// Whether a client that wants the unit elsewhere is to wait. Without the other head there is no to and fro.
+    fn has_just_moved(&self) -> bool {
+        self.peer.is_some() && self.moved_at.is_some_and(|moved| self.now.since(moved) < HOLD_DOWN_MS)
     }
 
     /// An event that the present role has no use for. A request is sent back: whoever holds it asks again when the
     /// access state has changed. Everything else is an answer to a question that is no longer asked.
     fn refuse(&mut self, event: Event<D>) -> Option<Next<D>> {
         if let Event::Request(request) = event {
-            self.actions.push_back(Action::Complete { op: request.op, outcome: Outcome::NotServing });
+            self.answer(request.op, Outcome::NotServing);
         }
         None
     }

@@ -7,7 +7,7 @@ use super::event::{Access, Action, Event, StorageError};
 use super::takeover::Takeover;
 use super::{Core, Memory, Next, RETRY_MS};
 use crate::block::{Data, Millis};
-use crate::message::{Message, PeerRole, PeerState, Tag};
+use crate::message::{Message, Mode, PeerRole, PeerState, Tag};
 
 /// How long a handover that this head began may take before both heads are mere standbys again.
 const HANDOVER_MS: u64 = 1_000;
@@ -32,6 +32,8 @@ pub(super) struct Standby {
     handover_until: Millis,
     /// When the link came up or this role began.
     met: Millis,
+    /// The newest that is known of the owner's clock.
+    heard: Option<Millis>,
 }
 
 /// How far an invitation has been accepted.
@@ -83,6 +85,7 @@ impl Standby {
             confirm: None,
             handover_until: if handing_over { core.now.after(HANDOVER_MS) } else { core.now },
             met: core.now,
+            heard: None,
         }
     }
 
@@ -90,6 +93,7 @@ impl Standby {
         core.actions.push_back(Action::WatchPeer(false));
         self.doubt();
         self.met = core.now;
+        self.heard = None;
     }
 
     pub(super) fn on_link_down<D: Data>(&mut self, core: &mut Core<D>) {
@@ -100,10 +104,17 @@ impl Standby {
         self.following = None;
         self.confirm = None;
         self.handover_until = core.now;
+        self.heard = None;
+        core.give_back_forwarded();
     }
 
     pub(super) fn handle<D: Data>(&mut self, core: &mut Core<D>, event: Event<D>) -> Option<Next<D>> {
         match event {
+            Event::Request(request) => match (self.access(core), self.heard) {
+                (Access::Forwarding, Some(heard)) => core.forward(request, heard),
+                _ => return core.refuse(Event::Request(request)),
+            },
+            Event::Cancel(op) => core.cancel_forwarded(op),
             Event::SuperblockRead(result) => {
                 let reading = std::mem::replace(&mut self.reading, Reading::No);
                 self.read_after = core.now.after(RETRY_MS);
@@ -180,7 +191,10 @@ impl Standby {
                     core.announce(format!("handed over to head {}; now its mirror", core.config.me.other()));
                 }
             }
-            Message::LeaseRequest { sent } => core.send(Message::LeaseGrant { sent }),
+            Message::LeaseRequest { sent } => {
+                self.heard = Some(sent);
+                core.send(Message::LeaseGrant { sent });
+            }
             Message::Measure => core.actions.push_back(Action::Measure),
             Message::Follow { blocks } => {
                 self.following = Some(blocks);
@@ -196,7 +210,11 @@ impl Standby {
             | Message::Write { .. }
             | Message::Release { .. }
             | Message::Joined(_)
-            | Message::Handover { .. } => {}
+            | Message::Handover { .. }
+            | Message::Forward { .. }
+            | Message::CancelForwarded { .. }
+            | Message::Returned { .. }
+            | Message::Forwarded { .. } => {}
         }
         None
     }
@@ -257,7 +275,9 @@ impl Standby {
     }
 
     pub(super) fn access<D: Data>(&self, core: &Core<D>) -> Access {
-        match (core.peer, core.peer.and_then(|peer| peer.state).map(|state| state.role)) {
+        match (core.peer, core.peer_role()) {
+            (Some(_), Some(PeerRole::Owner(Mode::Mirrored))) if self.heard.is_some() => Access::Forwarding,
+            (Some(_), Some(PeerRole::Owner(Mode::Mirrored | Mode::HandingOver))) => Access::Changing,
             (Some(_), Some(PeerRole::Owner(_))) => Access::Standby,
             (Some(_), Some(PeerRole::Standby { claim: Some(false) })) if self.hopeless(core) => Access::Unavailable,
             (None, _) if self.watch.moves(core) => Access::Standby,

@@ -17,6 +17,7 @@ impl Data for Mark {
     }
 }
 
+mod forward;
 mod growth;
 
 type A = Action<Mark>;
@@ -78,6 +79,7 @@ fn matters(action: &A) -> bool {
         action,
         Action::Announce(_)
             | Action::SetAccess(_)
+            | Action::SetOtherForwards(_)
             | Action::WatchPeer(_)
             | Action::Send(Message::State(_) | Message::LeaseRequest { .. })
     )
@@ -165,7 +167,7 @@ impl Bench {
         self.head.status().access == Access::Serving
     }
 
-    fn mode(&self) -> Option<crate::message::Mode> {
+    fn mode(&self) -> Option<Mode> {
         self.head.status().mode
     }
 
@@ -178,7 +180,7 @@ impl Bench {
     /// The link comes up, and the other head owns the unit.
     fn link_up_to_owner(&mut self) {
         self.on(Event::LinkUp { peer: process(PEER) });
-        self.on(peer_is(PeerRole::Owner(crate::message::Mode::Solo)));
+        self.on(peer_is(PeerRole::Owner(Mode::Solo)));
     }
 
     /// Mirrored by the other head in epoch 3.
@@ -410,9 +412,11 @@ fn a_handover_swaps_the_roles_and_drains_nothing() {
     assert_eq!(actions[..2], [A::StopHeartbeat, A::Send(handover)]);
     assert_eq!(bench.on(write(2, 9, 2)), [A::Complete { op: OpId(2), outcome: Outcome::NotServing }]);
     bench.on(Event::Message(Message::TookOver(tag(4, 2))));
-    bench.on(peer_is(PeerRole::Owner(crate::message::Mode::Mirrored)));
+    bench.on(peer_is(PeerRole::Owner(Mode::Mirrored)));
     let status = bench.head.status();
-    assert_eq!((status.owner, status.mirror_blocks, status.access), (Some(HeadId::B), 1, Access::Standby));
+    assert_eq!((status.owner, status.mirror_blocks, status.access), (Some(HeadId::B), 1, Access::Changing));
+    bench.on(Event::Message(Message::LeaseRequest { sent: Millis(7) }));
+    assert_eq!(bench.head.status().access, Access::Forwarding);
 }
 
 #[test]
@@ -447,14 +451,14 @@ fn whoever_takes_a_handover_records_the_old_owner_as_its_mirror() {
     assert_eq!(serving, [A::Send(Message::TookOver(tag(4, 2))), A::StartHeartbeat { epoch: Epoch(4) }]);
     bench.on(Event::Heartbeat { started: Millis(bench.now) });
     assert!(bench.serves(), "no lease to wait for: the old owner gave up by itself");
-    assert_eq!(bench.mode(), Some(crate::message::Mode::Mirrored));
+    assert_eq!(bench.mode(), Some(Mode::Mirrored));
 }
 
 #[test]
 fn a_standby_that_stops_waits_until_nobody_counts_on_its_ram() {
     let mut bench = Bench::standby(disk(2));
     bench.link_up();
-    bench.on(peer_is(PeerRole::Owner(crate::message::Mode::Solo)));
+    bench.on(peer_is(PeerRole::Owner(Mode::Solo)));
     bench.on(Event::Message(Message::Invite(tag(3, 1))));
     bench.on(Event::Registered(Ok(())));
     bench.on(Event::Message(Message::Joined(tag(3, 1))));
@@ -501,11 +505,45 @@ fn a_handover_over_a_link_that_broke_meanwhile_trusts_no_mirror() {
 fn a_head_that_stops_takes_no_unit() {
     let mut bench = Bench::standby(disk(2));
     bench.link_up();
-    bench.on(peer_is(PeerRole::Owner(crate::message::Mode::Mirrored)));
+    bench.on(peer_is(PeerRole::Owner(Mode::Mirrored)));
     bench.on(Event::Shutdown);
     let order = Event::Order { id: OrderId(1), order: Order::Own(HeadId::A) };
     let actions = bench.on(order);
     assert!(matches!(&actions[..], [A::OrderDone { id: OrderId(1), result: Err(_) }]), "{actions:?}");
+}
+
+#[test]
+fn a_unit_that_has_just_moved_is_not_moved_back_by_a_client() {
+    let order = |id, order| Event::Order { id: OrderId(id), order };
+    let refused =
+        |actions: &[A], id| matches!(actions, [A::OrderDone { id: OrderId(done), result: Err(_) }] if *done == id);
+    let mut bench = Bench::mirrored();
+    bench.on(Event::Message(Message::RequestHandover));
+    let actions = bench.on(order(1, Order::Prefer(HeadId::A)));
+    assert!(refused(&actions, 1), "it is on its way: {actions:?}");
+    bench.on(Event::Message(Message::TookOver(tag(4, 2))));
+    bench.on(peer_is(PeerRole::Owner(Mode::Mirrored)));
+    let actions = bench.on(order(2, Order::Prefer(HeadId::A)));
+    assert!(refused(&actions, 2), "it has just arrived: {actions:?}");
+    assert_eq!(bench.on(order(3, Order::Prefer(HeadId::B))), [A::OrderDone { id: OrderId(3), result: Ok(()) }]);
+    bench.pass(1000, false);
+    assert_eq!(bench.on(order(4, Order::Prefer(HeadId::A))), [A::Send(Message::RequestHandover)]);
+}
+
+#[test]
+fn an_operator_moves_a_unit_that_has_just_moved_and_a_client_one_that_nobody_else_has() {
+    let asks = |bench: &mut Bench, order| bench.on(Event::Order { id: OrderId(1), order });
+    let mut bench = Bench::mirrored();
+    bench.on(Event::Message(Message::RequestHandover));
+    bench.on(Event::Message(Message::TookOver(tag(4, 2))));
+    bench.on(peer_is(PeerRole::Owner(Mode::Mirrored)));
+    assert_eq!(asks(&mut bench, Order::Own(HeadId::A)), [A::Send(Message::RequestHandover)]);
+    let mut bench = Bench::mirrored();
+    bench.on(Event::Message(Message::RequestHandover));
+    bench.on(Event::Message(Message::TookOver(tag(4, 2))));
+    bench.on(Event::LinkDown);
+    let actions = asks(&mut bench, Order::Prefer(HeadId::A));
+    assert!(!actions.iter().any(|action| matches!(action, A::OrderDone { .. })), "{actions:?}");
 }
 
 #[test]

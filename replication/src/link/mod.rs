@@ -388,11 +388,14 @@ fn fitting(blocks: Blocks) -> Result<Payload, usize> {
     if payload.len() > MAX_PAYLOAD_BYTES { Err(payload.len()) } else { Ok(payload) }
 }
 
-fn whole_blocks(payload: Payload, extent: Extent, block_bytes: u32) -> Result<Blocks, String> {
+fn whole_blocks(payload: Payload, extent: Option<Extent>, block_bytes: u32) -> Result<Blocks, String> {
     let bytes = payload.len();
     Blocks::new(payload, block_bytes)
-        .filter(|blocks| blocks.blocks() == extent.blocks)
-        .ok_or_else(|| format!("{bytes} bytes for {} blocks of {block_bytes} bytes", extent.blocks))
+        .filter(|blocks| extent.is_none_or(|extent| blocks.blocks() == extent.blocks))
+        .ok_or_else(|| match extent {
+            Some(extent) => format!("{bytes} bytes for {} blocks of {block_bytes} bytes", extent.blocks),
+            None => format!("{bytes} bytes are not whole blocks of {block_bytes} bytes"),
+        })
 }
 
 #[cfg(test)]

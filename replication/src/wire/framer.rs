@@ -14,7 +14,7 @@ use sas_backend::buffer::receive::ReceiveBuffer;
 use sas_backend::buffer::{BufferMut, Pool};
 
 use super::header::{HEADER_BYTES, Header, MAX_BODY_BYTES, VERSION};
-use super::message::WRITE_BYTES;
+use super::message::LONGEST_WITH_PAYLOAD_BYTES;
 use super::{Frame, MAX_PAYLOAD_BYTES};
 
 /// Bytes of the receive buffer: room for many small frames per system call.
@@ -72,7 +72,7 @@ pub struct Framer {
 #[derive(Debug)]
 enum State {
     Head,
-    Payload { header: Header, body: [u8; WRITE_BYTES], buffer: BufferMut, filled: usize },
+    Payload { header: Header, body: [u8; LONGEST_WITH_PAYLOAD_BYTES], buffer: BufferMut, filled: usize },
     Failed(FrameError),
 }
 
@@ -165,10 +165,12 @@ impl Framer {
             self.receive.consume(head_end);
             return Ok(Some(frame));
         }
-        let body = body.try_into().map_err(|_| FrameError::Contents(header.kind.name()))?;
+        let mut kept = [0; LONGEST_WITH_PAYLOAD_BYTES];
+        let room = kept.get_mut(..body.len()).ok_or_else(|| FrameError::Contents(header.kind.name()))?;
+        room.copy_from_slice(body);
         let buffer = self.pool.take(header.payload_bytes);
         self.receive.consume(head_end);
-        self.state = State::Payload { header, body, buffer, filled: 0 };
+        self.state = State::Payload { header, body: kept, buffer, filled: 0 };
         self.poll_payload()
     }
 
@@ -190,7 +192,7 @@ impl Framer {
         if crc32c::crc32c(&buffer) != header.payload_crc {
             return Err(FrameError::PayloadChecksum);
         }
-        Frame::parse(&header, &body, Some(buffer.freeze())).map(Some)
+        Frame::parse(&header, &body[..header.body_bytes], Some(buffer.freeze())).map(Some)
     }
 }
 

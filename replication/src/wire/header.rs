@@ -21,7 +21,7 @@ use nom::number::complete::{le_u16, le_u32, le_u64};
 
 use super::control::{HELLO_BYTES, MAX_AGREEMENT_BYTES, MAX_REFUSAL_BYTES};
 use super::framer::FrameError;
-use super::message::WRITE_BYTES;
+use super::message::{FORWARD_BYTES, WRITE_BYTES};
 use super::portals::{MAX_CLIENTS_BYTES, PORTALS_BYTES};
 use super::settings::MAX_SETTINGS_BYTES;
 
@@ -68,6 +68,10 @@ pub(super) enum Kind {
     Followed,
     Portals,
     Clients,
+    Forward,
+    CancelForwarded,
+    Returned,
+    Forwarded,
 }
 
 /// Whether a kind is about the connection or about a unit, and may have a payload.
@@ -76,6 +80,7 @@ enum Scope {
     Link,
     Unit,
     UnitWithPayload,
+    UnitMayHavePayload,
 }
 
 pub(super) struct Row {
@@ -90,7 +95,7 @@ const fn row(number: u16, kind: Kind, name: &'static str, body_bytes: RangeInclu
     Row { kind, number, name, body_bytes, scope }
 }
 
-pub(super) static KINDS: [Row; 27] = [
+pub(super) static KINDS: [Row; 31] = [
     row(1, Kind::Hello, "Hello", HELLO_BYTES..=HELLO_BYTES, Scope::Link),
     row(2, Kind::Proof, "Proof", 32..=32, Scope::Link),
     row(3, Kind::Agreement, "Agreement", 1..=MAX_AGREEMENT_BYTES, Scope::Link),
@@ -118,6 +123,10 @@ pub(super) static KINDS: [Row; 27] = [
     row(31, Kind::Followed, "Followed", 8..=8, Scope::Unit),
     row(32, Kind::Portals, "Portals", PORTALS_BYTES..=PORTALS_BYTES, Scope::Link),
     row(33, Kind::Clients, "Clients", 0..=MAX_CLIENTS_BYTES, Scope::Link),
+    row(34, Kind::Forward, "Forward", FORWARD_BYTES..=FORWARD_BYTES, Scope::UnitMayHavePayload),
+    row(35, Kind::CancelForwarded, "CancelForwarded", 8..=8, Scope::Unit),
+    row(36, Kind::Returned, "Returned", 8..=8, Scope::UnitWithPayload),
+    row(37, Kind::Forwarded, "Forwarded", 16..=16, Scope::Unit),
 ];
 
 impl Kind {
@@ -199,6 +208,9 @@ impl Fields {
         };
         let payload_fits = match row.scope {
             Scope::UnitWithPayload => (1..=max_payload_bytes).contains(&payload_bytes),
+            Scope::UnitMayHavePayload => {
+                payload_bytes <= max_payload_bytes && (payload_bytes > 0 || self.payload_crc == 0)
+            }
             Scope::Link | Scope::Unit => payload_bytes == 0 && self.payload_crc == 0,
         };
         if !row.body_bytes.contains(&body_bytes) || !payload_fits {
@@ -206,7 +218,7 @@ impl Fields {
         }
         let belongs = match row.scope {
             Scope::Link => self.unit == 0 && self.generation == 0,
-            Scope::Unit | Scope::UnitWithPayload => self.generation != 0,
+            Scope::Unit | Scope::UnitWithPayload | Scope::UnitMayHavePayload => self.generation != 0,
         };
         if !belongs {
             return Err(FrameError::Contents(row.name));

@@ -18,10 +18,16 @@
 //! | 29 | Measured | blocks (8) |
 //! | 30 | Follow | blocks (8) |
 //! | 31 | Followed | blocks (8) |
+//! | 34 | Forward | number (8), heard (8), operation (1), 7 zero, lba (8), blocks (8); for a write its contents are the payload |
+//! | 35 | CancelForwarded | number (8) |
+//! | 36 | Returned | number (8); the contents are the payload |
+//! | 37 | Forwarded | number (8), end (1), 7 zero |
 //!
 //! A tag is epoch (8), invitation (8). The roles are 0 starting, 1 standby, 2 changing, 3 owner; the detail of a standby
 //! is its claim (0 unknown, 1 no, 2 yes), that of an owner its mode (0 solo, 1 draining, 2 joining, 3 mirrored,
-//! 4 degrading, 5 handing over), and 0 for the others.
+//! 4 degrading, 5 handing over), and 0 for the others. The operations are 0 read, 1 write, 2 write with force unit access,
+//! 3 flush (lba and blocks are 0); the ends 0 done, 1 data, 2 not serving, 3 reserved, 4 fenced, 5 medium, 6 no space, 7
+//! path.
 //!
 //! Whatever is counted stays below 2^63, so that counting on never overflows; extents end below that, too.
 
@@ -36,31 +42,50 @@ use super::control::{incarnation, whole};
 use super::header::Kind;
 use crate::block::{Extent, Millis};
 use crate::cache::Version;
-use crate::message::{Message, Mode, PeerRole, PeerState, Tag};
+use crate::head::{IoError, Operation};
+use crate::message::{Forwarded, Message, Mode, PeerRole, PeerState, Tag};
 
 /// Bytes of a Write's body.
 pub(super) const WRITE_BYTES: usize = 48;
+/// Bytes of a Forward's body.
+pub(super) const FORWARD_BYTES: usize = 40;
+/// The longest body in front of a payload.
+pub(super) const LONGEST_WITH_PAYLOAD_BYTES: usize = WRITE_BYTES;
 /// What is counted stays below this.
 const COUNT_END: u64 = 1 << 63;
 
 const MODES: [Mode; 6] =
     [Mode::Solo, Mode::Draining, Mode::Joining, Mode::Mirrored, Mode::Degrading, Mode::HandingOver];
+const ENDS: [Forwarded; 8] = [
+    Forwarded::Done,
+    Forwarded::Data,
+    Forwarded::NotServing,
+    Forwarded::Reserved,
+    Forwarded::Failed(IoError::Fenced),
+    Forwarded::Failed(IoError::Medium),
+    Forwarded::Failed(IoError::NoSpace),
+    Forwarded::Failed(IoError::Path),
+];
+const READ: u8 = 0;
+const WRITE: u8 = 1;
+const WRITE_FUA: u8 = 2;
+const FLUSH: u8 = 3;
 const CLAIMS: [Option<bool>; 3] = [None, Some(false), Some(true)];
 
-/// Exchanges the contents of a Write, if it is one.
+/// Exchanges the contents that a message carries, if it does; where it says so, they are those of an extent.
 ///
 /// # Errors
 /// Those of `exchange`.
 pub fn exchange_data<A, B, E>(
     message: Message<A>,
-    exchange: impl FnOnce(A, Extent) -> Result<B, E>,
+    exchange: impl FnOnce(A, Option<Extent>) -> Result<B, E>,
 ) -> Result<Message<B>, E> {
     Ok(match message {
         Message::State(state) => Message::State(state),
         Message::Invite(tag) => Message::Invite(tag),
         Message::Accepted(tag) => Message::Accepted(tag),
         Message::Write { tag, position, version, extent, data } => {
-            Message::Write { tag, position, version, extent, data: exchange(data, extent)? }
+            Message::Write { tag, position, version, extent, data: exchange(data, Some(extent))? }
         }
         Message::Confirmed { tag, position } => Message::Confirmed { tag, position },
         Message::Release { tag, extent, version } => Message::Release { tag, extent, version },
@@ -74,7 +99,30 @@ pub fn exchange_data<A, B, E>(
         Message::Measured { blocks } => Message::Measured { blocks },
         Message::Follow { blocks } => Message::Follow { blocks },
         Message::Followed { blocks } => Message::Followed { blocks },
+        Message::Forward { number, heard, operation } => {
+            let operation = match operation {
+                Operation::Read(extent) => Operation::Read(extent),
+                Operation::Write { extent, data, fua } => {
+                    Operation::Write { extent, data: exchange(data, Some(extent))?, fua }
+                }
+                Operation::Flush => Operation::Flush,
+            };
+            Message::Forward { number, heard, operation }
+        }
+        Message::CancelForwarded { number } => Message::CancelForwarded { number },
+        Message::Returned { number, data } => Message::Returned { number, data: exchange(data, None)? },
+        Message::Forwarded { number, end } => Message::Forwarded { number, end },
     })
+}
+
+/// The contents that a message carries.
+pub(super) fn data_of<D>(message: &Message<D>) -> Option<&D> {
+    match message {
+        Message::Write { data, .. }
+        | Message::Forward { operation: Operation::Write { data, .. }, .. }
+        | Message::Returned { data, .. } => Some(data),
+        _ => None,
+    }
 }
 
 pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
@@ -144,6 +192,29 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
             put(&[*blocks]);
             Kind::Followed
         }
+        Message::Forward { number, heard, operation } => {
+            let (operation, extent) = match operation {
+                Operation::Read(extent) => (READ, Some(extent)),
+                Operation::Write { extent, fua: false, .. } => (WRITE, Some(extent)),
+                Operation::Write { extent, fua: true, .. } => (WRITE_FUA, Some(extent)),
+                Operation::Flush => (FLUSH, None),
+            };
+            let (lba, blocks) = extent.map_or((0, 0), |extent| (extent.lba, extent.blocks));
+            put(&[*number, heard.0, u64::from(operation), lba, blocks]);
+            Kind::Forward
+        }
+        Message::CancelForwarded { number } => {
+            put(&[*number]);
+            Kind::CancelForwarded
+        }
+        Message::Returned { number, data: _ } => {
+            put(&[*number]);
+            Kind::Returned
+        }
+        Message::Forwarded { number, end } => {
+            put(&[*number, u64::from(index_of(&ENDS, end))]);
+            Kind::Forwarded
+        }
     }
 }
 
@@ -172,6 +243,23 @@ pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Messa
         Kind::Measured => whole(count, body).map(|blocks| Message::Measured { blocks }),
         Kind::Follow => whole(count, body).map(|blocks| Message::Follow { blocks }),
         Kind::Followed => whole(count, body).map(|blocks| Message::Followed { blocks }),
+        Kind::Forward => {
+            let ((number, heard), operation) = whole(pair(pair(count, le_u64), operation), body)?;
+            let operation = match (operation, data) {
+                ((READ, Some(extent)), None) => Operation::Read(extent),
+                ((WRITE, Some(extent)), Some(data)) => Operation::Write { extent, data, fua: false },
+                ((WRITE_FUA, Some(extent)), Some(data)) => Operation::Write { extent, data, fua: true },
+                ((FLUSH, None), None) => Operation::Flush,
+                _ => return None,
+            };
+            Some(Message::Forward { number, heard: Millis(heard), operation })
+        }
+        Kind::CancelForwarded => whole(count, body).map(|number| Message::CancelForwarded { number }),
+        Kind::Returned => {
+            let number = whole(count, body)?;
+            Some(Message::Returned { number, data: data? })
+        }
+        Kind::Forwarded => whole(pair(count, end), body).map(|(number, end)| Message::Forwarded { number, end }),
         _ => None,
     }
 }
@@ -223,4 +311,23 @@ fn version(input: &[u8]) -> IResult<&[u8], Version> {
 fn extent(input: &[u8]) -> IResult<&[u8], Extent> {
     let of = |(lba, blocks): (u64, u64)| (blocks > 0 && lba + blocks <= COUNT_END).then(|| Extent::new(lba, blocks));
     map_opt(pair(count, count), of).parse_complete(input)
+}
+
+/// The operation and, but for a flush, its extent.
+fn operation(input: &[u8]) -> IResult<&[u8], (u8, Option<Extent>)> {
+    let of = |(operation, (lba, blocks)): (u8, (u64, u64))| match (operation, blocks) {
+        (FLUSH, 0) if lba == 0 => Some((operation, None)),
+        (READ..=WRITE_FUA, 1..) if lba + blocks <= COUNT_END => Some((operation, Some(Extent::new(lba, blocks)))),
+        _ => None,
+    };
+    map_opt(pair(small, pair(count, count)), of).parse_complete(input)
+}
+
+fn end(input: &[u8]) -> IResult<&[u8], Forwarded> {
+    map_opt(small, |end| ENDS.get(usize::from(end)).copied()).parse_complete(input)
+}
+
+/// A byte with seven zeroes behind it.
+fn small(input: &[u8]) -> IResult<&[u8], u8> {
+    terminated(le_u8, bytes(&[0; 7][..])).parse_complete(input)
 }

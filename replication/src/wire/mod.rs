@@ -1,6 +1,6 @@
 //! What the heads say to each other, as bytes.
 //!
-//! A frame is a header ([`header`]), a short body and, for a Write only, a payload. Integers are little-endian. The kinds:
+//! A frame is a header ([`header`]), a short body and, where a message carries contents, a payload. Integers are little-endian. The kinds:
 //!
 //! * [`control`]: about the connection and about the links of single units.
 //! * [`portals`]: about the addresses at which initiators find the heads.
@@ -124,7 +124,7 @@ impl Frame {
     /// The bytes.
     ///
     /// # Panics
-    /// If a Write is longer than [`MAX_PAYLOAD_BYTES`]: the sender checks that.
+    /// If a payload is longer than [`MAX_PAYLOAD_BYTES`]: the sender checks that.
     #[must_use]
     pub fn emit(&self) -> OutFrame {
         let mut head = vec![0; HEADER_BYTES];
@@ -136,7 +136,7 @@ impl Frame {
             _ => (0, 0),
         };
         let payload = match self {
-            Self::Message { message: Message::Write { data, .. }, .. } => Some(data.clone()),
+            Self::Message { message, .. } => message::data_of(message).cloned(),
             _ => None,
         };
         let payload_bytes = payload.as_ref().map_or(0, |payload| payload.len());

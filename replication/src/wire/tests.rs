@@ -8,7 +8,8 @@ use super::header::Header;
 use super::*;
 use crate::block::{Extent, Millis};
 use crate::cache::Version;
-use crate::message::{Mode, PeerRole, PeerState, Tag};
+use crate::head::{IoError, Operation};
+use crate::message::{Forwarded, Mode, PeerRole, PeerState, Tag};
 
 const TAG: Tag = Tag { epoch: Epoch(0x0102), invitation: 3 };
 
@@ -44,6 +45,7 @@ fn hex(bytes: &[u8]) -> String {
 fn golden() -> Vec<(Frame, &'static str, &'static str)> {
     let mut all = golden_control();
     all.extend(golden_messages());
+    all.extend(golden_forwarding());
     all.extend(golden_portals());
     all
 }
@@ -257,6 +259,53 @@ fn golden_messages() -> Vec<(Frame, &'static str, &'static str)> {
     ]
 }
 
+fn golden_forwarding() -> Vec<(Frame, &'static str, &'static str)> {
+    vec![
+        (
+            of_unit(Message::Forward {
+                number: 5,
+                heard: Millis(1000),
+                operation: Operation::Read(Extent::new(0x40, 8)),
+            }),
+            "5457484c010022000700000028000000887766554433221100000000478d93ca00000000ec0bb03f",
+            "0500000000000000e803000000000000000000000000000040000000000000000800000000000000",
+        ),
+        (
+            of_unit(Message::Forward { number: 5, heard: Millis(1000), operation: Operation::Flush }),
+            "5457484c010022000700000028000000887766554433221100000000021a0c1b0000000098a9caed",
+            "0500000000000000e803000000000000030000000000000000000000000000000000000000000000",
+        ),
+        (
+            of_unit(Message::Forward {
+                number: 6,
+                heard: Millis(1000),
+                operation: Operation::Write {
+                    extent: Extent::new(0x40, 1),
+                    data: Pool::new().copy_of(&[0x77; 512]),
+                    fua: true,
+                },
+            }),
+            "5457484c010022000700000028000000887766554433221100020000db4e4bd3df29de004cc2d87c",
+            "0600000000000000e803000000000000020000000000000040000000000000000100000000000000",
+        ),
+        (
+            of_unit(Message::CancelForwarded { number: 5 }),
+            "5457484c010023000700000008000000887766554433221100000000c04d09e400000000164e164c",
+            "0500000000000000",
+        ),
+        (
+            of_unit(Message::Returned { number: 5, data: Pool::new().copy_of(&[0x77; 512]) }),
+            "5457484c010024000700000008000000887766554433221100020000c04d09e4df29de00cae48143",
+            "0500000000000000",
+        ),
+        (
+            of_unit(Message::Forwarded { number: 5, end: Forwarded::Failed(IoError::NoSpace) }),
+            "5457484c010025000700000010000000887766554433221100000000dc431dc500000000bd46def9",
+            "05000000000000000600000000000000",
+        ),
+    ]
+}
+
 fn golden_portals() -> Vec<(Frame, &'static str, &'static str)> {
     let v6 = |last: u8, port| {
         let mut ip = [0; 16];
@@ -395,6 +444,13 @@ fn bodies_that_make_no_sense_are_refused() {
     nonsense(&of("2000"), &put(1, 2));
     nonsense(&of("2000"), &put(3, 1));
     nonsense(&of("2100"), &put(0, 5));
+    // A read of no blocks, one with contents, a flush with an address, no such operation, a byte that must be zero.
+    nonsense(&of("2200"), &|body| body[32..].fill(0));
+    nonsense(&of("2200"), &put(16, 1));
+    nonsense(&of("2200"), &put(16, 3));
+    nonsense(&of("2200"), &put(16, 4));
+    nonsense(&of("2200"), &put(17, 1));
+    nonsense(&of("2500"), &put(8, 8));
     nonsense(&of("2100"), &|body| body.truncate(12));
     nonsense(&of("2100"), &|body| *body = body[..13].repeat(portals::MAX_CLIENTS + 1));
     nonsense(&of("0300"), &put(1, 200));

@@ -1,6 +1,6 @@
 //! Clients: each writes its own blocks and reads everybody's, tries the other head when one does not serve, and repeats
 //! a write until it is acknowledged. A client that waits too long gives up on the head, as a client does whose path is
-//! silent; when both heads say that they serve, it takes either.
+//! silent; when both heads say that they serve, or forward, it takes either.
 
 use replication::Extent;
 use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
@@ -63,7 +63,8 @@ impl World {
             Want::Write { extent, .. } | Want::Read { extent, .. } => extent.end() <= slot.blocks,
             Want::Flush => true,
         };
-        if slot.head.is_none() || slot.access != Access::Serving || !fits {
+        let takes_io = matches!(slot.access, Access::Serving | Access::Forwarding);
+        if slot.head.is_none() || !takes_io || !fits {
             self.clients[number].head = head.other();
             self.at(20, Entry::Client { of });
             return Ok(());
@@ -147,7 +148,9 @@ impl World {
             return Ok(());
         }
         client.asked = None;
-        if matches!(outcome, Outcome::Done | Outcome::Data(_)) {
+        // A standby learns of growth a moment after the owner's clients.
+        let serves = self.slots[slot_of(of)].access == Access::Serving;
+        if serves && matches!(outcome, Outcome::Done | Outcome::Data(_)) {
             self.check_size(of)?;
         }
         let client = &mut self.clients[number];
@@ -173,7 +176,7 @@ impl World {
                     self.oracle.read(lba, floor, mark)?;
                 }
             }
-            (Outcome::NotServing | Outcome::Failed(_), _) => {
+            (Outcome::NotServing | Outcome::Reserved | Outcome::Failed(_), _) => {
                 client.head = of.other();
                 pause = 10;
             }

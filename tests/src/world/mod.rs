@@ -439,6 +439,7 @@ impl World {
                     self.owners.insert(self.disk.ownership.epoch.0);
                 }
             }
+            Action::SetOtherForwards(_) => {}
             Action::SetBlocks(blocks) => self.on_blocks(of, blocks)?,
             Action::CloseSessions => self.fail_requests_of(of),
             Action::OrderDone { .. } | Action::Announce(_) => {}

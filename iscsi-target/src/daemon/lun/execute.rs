@@ -56,7 +56,7 @@ impl Lun {
     async fn one(&self, caller: &Caller, operation: Operation<Blocks>) -> IoResult {
         let Some(step) = self.step(caller, operation) else { return Err(IoError::Aborted) };
         let outcome = step.await.unwrap_or(Outcome::NotServing);
-        io_result(outcome).unwrap_or(Err(IoError::NotOwner))
+        io_result(outcome).unwrap_or(Err(IoError::Moved))
     }
 
     fn cut(&self, extent: Extent) -> impl Iterator<Item = Extent> + use<> {

@@ -26,7 +26,7 @@ use std::thread::JoinHandle;
 
 use replication::block::Blocks;
 use replication::head::{Access, Action, DiskCommand, Event, Head, IoError, IoId, Order, OrderId, Outcome, Status};
-use replication::message::Message;
+use replication::message::{Forwarded, Message};
 use sas_backend::buffer::Pool;
 use sas_backend::disk::{Completion, Disk, DiskError, DiskOp, Token};
 use sas_backend::{HeadId, Incarnation};
@@ -210,6 +210,9 @@ impl Lun {
                 self.on_access(access);
                 (self.changes)();
             }
+            Action::SetOtherForwards(other_forwards) => {
+                self.unit.borrow_mut().set_other_forwards(other_forwards);
+            }
             Action::SetBlocks(blocks) => {
                 self.unit.borrow_mut().set_blocks(blocks);
                 (self.changes)();
@@ -263,12 +266,13 @@ impl Lun {
         let theirs = Pair::group_of(self.me.other());
         let (access, active) = match access {
             Access::Serving => (UnitAccess::Serving, Some(mine)),
+            Access::Forwarding => (UnitAccess::Forwarding, Some(theirs)),
             Access::Standby => (UnitAccess::Standby, Some(theirs)),
             Access::Changing => (UnitAccess::Changing, None),
             Access::Unavailable => (UnitAccess::Unavailable, None),
         };
         self.unit.borrow_mut().set_access(access, active);
-        if access == UnitAccess::Serving {
+        if matches!(access, UnitAccess::Serving | UnitAccess::Forwarding) {
             let since = self.registry.next_mark();
             self.tasks.borrow_mut().serving_since(since);
         }
@@ -311,6 +315,11 @@ impl Lun {
     }
 
     pub(super) fn on_message(&self, message: Message<Blocks>) {
+        if let Message::Forward { number, .. } = message
+            && self.unit.borrow().is_reserved()
+        {
+            return self.link.send(self.id, Message::Forwarded { number, end: Forwarded::Reserved });
+        }
         self.post(Event::Message(message));
     }
 }
@@ -329,6 +338,7 @@ fn io_result(outcome: Outcome<Blocks>) -> Option<crate::scsi::block::IoResult> {
         Outcome::Done => Ok(Vec::new()),
         Outcome::Data(parts) => Ok(parts.into_iter().map(Blocks::into_payload).collect()),
         Outcome::NotServing => return None,
+        Outcome::Reserved => Err(ScsiError::Reserved),
         Outcome::Failed(IoError::Medium) => Err(ScsiError::Medium { lba: None }),
         Outcome::Failed(IoError::NoSpace) => Err(ScsiError::NoSpace),
         Outcome::Failed(IoError::Fenced | IoError::Path) => Err(ScsiError::Aborted),

@@ -170,7 +170,7 @@ impl Lun {
             }
             Verdict::Hold => self.tasks.borrow_mut().held.push_back(waiting),
             Verdict::SwitchTo(group) => {
-                self.give_order(Order::Own(Pair::head_of(group)), OrderedBy::Initiator(waiting.caller));
+                self.give_order(Order::Prefer(Pair::head_of(group)), OrderedBy::Initiator(waiting.caller));
             }
             Verdict::Io(_) if waiting.arrival < self.tasks.borrow().serving_since => {
                 waiting.caller.respond(Response::unit_attention(Attention::AccessStateChanged));

@@ -128,7 +128,8 @@ impl Portals {
         let Some(pair) = shared.pair.get() else { return };
         let luns = pair.registry.luns();
         let states: Vec<_> = luns.iter().map(|lun| lun.status()).collect();
-        let fit = states.iter().all(|state| matches!(state.access, Access::Serving | Access::Standby));
+        let fit =
+            states.iter().all(|state| matches!(state.access, Access::Serving | Access::Forwarding | Access::Standby));
         let owns = states.iter().any(|state| state.owner == Some(pair.me));
         if shared.units.replace((fit, owns)) != (fit, owns) {
             self.post(Event::Units { fit, owns });

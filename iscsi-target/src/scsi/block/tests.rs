@@ -243,7 +243,7 @@ fn errors_by_kind() {
     assert_eq!(sense(&compare, IoError::Miscompare { offset: 300 }), (0xE, 0x1D, 0, 300));
     assert_eq!(sense(&write, IoError::NoSpace), (7, 0x27, 7, 0));
     assert_eq!(sense(&write, IoError::Aborted), (0xB, 0x44, 0, 0));
-    assert_eq!(sense(&read, IoError::NotOwner), (2, 0x04, 0x0B, 0));
+    assert_eq!(sense(&read, IoError::Moved), (6, 0x2A, 0x06, 0));
     let blocks = vec![payload(&[3; 512])];
     assert_eq!(finish(&read, Ok(blocks.clone())).data_in, DataIn::Blocks(blocks));
 }

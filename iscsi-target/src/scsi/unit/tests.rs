@@ -120,6 +120,7 @@ fn the_gate_as_a_table() {
     reserved.reserved_by = Some(OTHER);
     let mut units = [
         in_access(Access::Serving, Some(GroupId(1))),
+        in_access(Access::Forwarding, Some(GroupId(2))),
         in_access(Access::Standby, Some(GroupId(2))),
         in_access(Access::Changing, None),
         in_access(Access::Unavailable, None),
@@ -214,8 +215,8 @@ fn a_change_of_roles_is_told_to_every_nexus_and_reported() {
     #[rustfmt::skip]
     assert_eq!(bytes, [
         0, 0, 0, 32, 0x10, 10, 0, 0,
-        0x02, 0x8D, 0, 1, 0, 2, 0, 2,   0, 0, 0, 1,   0, 0, 0, 2,
-        0x80, 0x8D, 0, 2, 0, 2, 0, 1,   0, 0, 0, 3,
+        0x02, 0x8F, 0, 1, 0, 2, 0, 2,   0, 0, 0, 1,   0, 0, 0, 2,
+        0x80, 0x8F, 0, 2, 0, 2, 0, 1,   0, 0, 0, 3,
     ]);
     let read = [0x08, 0, 0, 0, 1, 0];
     assert_eq!(cell(&unit.handle(&command(&read))), "02/04/0B", "the report said it already");
@@ -229,6 +230,8 @@ fn both_heads_report_the_same_groups() {
     let mut a = serving(config());
     let mut b = LogicalUnit::new(UnitConfig { my_group: GroupId(2), ..config() });
     for (of_a, of_b, active) in [
+        (Access::Serving, Access::Forwarding, Some(GroupId(1))),
+        (Access::Forwarding, Access::Serving, Some(GroupId(2))),
         (Access::Serving, Access::Standby, Some(GroupId(1))),
         (Access::Standby, Access::Serving, Some(GroupId(2))),
         (Access::Standby, Access::Standby, None),
@@ -236,6 +239,8 @@ fn both_heads_report_the_same_groups() {
     ] {
         a.set_access(of_a, active);
         b.set_access(of_b, active);
+        a.set_other_forwards(of_b == Access::Forwarding);
+        b.set_other_forwards(of_a == Access::Forwarding);
         let states = |unit: &LogicalUnit| unit.port_groups().groups().map(|group| group.state);
         assert_eq!(states(&a), states(&b), "{of_a:?} {of_b:?}");
     }
@@ -291,6 +296,16 @@ fn a_reservation_keeps_others_out_until_its_holder_is_gone() {
     assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x16]))), "good");
     assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x57]))), "good");
     assert_eq!(unit.reserved_by, None);
+}
+
+#[test]
+fn a_path_that_forwards_does_everything_but_reserve() {
+    let mut unit = serving(config());
+    unit.set_access(Access::Forwarding, Some(GroupId(2)));
+    assert_eq!(cell(&unit.handle(&command(&[0x00]))), "06/2A/06");
+    assert_eq!(cell(&unit.handle(&command(&[0x08, 0, 0, 0, 1, 0]))), "io");
+    assert_eq!(cell(&unit.handle(&command(&[0x16]))), "02/04/0B", "the owner would not know of it");
+    assert!(!unit.is_reserved());
 }
 
 #[test]
@@ -358,7 +373,7 @@ proptest! {
         data in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..2048)),
         access in prop_oneof![
             4 => Just(Access::Serving), 1 => Just(Access::Standby), 1 => Just(Access::Changing),
-            1 => Just(Access::Unavailable),
+            1 => Just(Access::Unavailable), 1 => Just(Access::Forwarding),
         ],
         blocks in prop_oneof![Just(1_u64), Just(0x1_0000), Just(u64::MAX)],
     ) {
@@ -370,7 +385,7 @@ proptest! {
         let verdict = unit.handle(&command);
         prop_assert!(verdict != Verdict::Hold || access == Access::Changing);
         if let Verdict::Io(BlockIo { op, .. }) = verdict {
-            prop_assert_eq!(access, Access::Serving);
+            prop_assert!(matches!(access, Access::Serving | Access::Forwarding));
             let (lba, count) = match op {
                 BlockOp::Read { lba, blocks } | BlockOp::Verify { lba, blocks } | BlockOp::Flush { lba, blocks }
                 | BlockOp::WriteSame { lba, blocks, .. } => (lba, blocks),

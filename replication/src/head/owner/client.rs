@@ -28,7 +28,7 @@ impl<D> DiskRead<D> {
 impl<D: Data> Owner<D> {
     pub(super) fn on_request(&mut self, core: &mut Core<D>, request: Request<D>) {
         if !self.serves() {
-            core.actions.push_back(Action::Complete { op: request.op, outcome: Outcome::NotServing });
+            core.answer(request.op, Outcome::NotServing);
             return;
         }
         match &request.operation {
@@ -60,7 +60,14 @@ impl<D: Data> Owner<D> {
         self.throttled.retain(|request| request.op != op);
         self.syncs.retain(|sync| *sync != op);
         if self.throttled.len() + self.syncs.len() < waiting || self.pending.forget_waiting(op) {
-            core.actions.push_back(Action::Complete { op, outcome: Outcome::NotServing });
+            core.answer(op, Outcome::NotServing);
+        }
+    }
+
+    /// The other head is gone, and its clients look for their data elsewhere: what they wanted must not begin any more.
+    pub(super) fn drop_received(&mut self, core: &mut Core<D>) {
+        for op in core.forget_received() {
+            self.on_cancel(core, op);
         }
     }
 

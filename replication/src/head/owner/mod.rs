@@ -107,6 +107,10 @@ impl<D: Data> Owner<D> {
         };
         core.actions.push_back(Action::WatchPeer(false));
         core.memory.map.restart();
+        if matches!(mode, OwnerMode::Mirrored { .. }) {
+            // At once: the other head forwards as soon as it knows what time it is here.
+            core.send(Message::LeaseRequest { sent: core.now });
+        }
         let config = &core.config;
         Self {
             mode,
@@ -160,7 +164,18 @@ impl<D: Data> Owner<D> {
             Message::LeaseGrant { sent } => self.extend_lease(core, sent),
             Message::RequestHandover => {
                 core.announce(format!("head {} asks for the unit", core.config.me.other()));
+                core.moved_at = Some(core.now);
                 self.handing_over = true;
+            }
+            Message::Forward { number, heard, operation } => {
+                if let Some(request) = core.receive(number, heard, operation) {
+                    self.on_request(core, request);
+                }
+            }
+            Message::CancelForwarded { number } => {
+                if let Some(op) = core.received(number) {
+                    self.on_cancel(core, op);
+                }
             }
             Message::Measured { blocks } => self.on_peer_measured(blocks),
             Message::Followed { blocks } => self.on_followed(core, blocks),
@@ -174,6 +189,8 @@ impl<D: Data> Owner<D> {
             | Message::TookOver(_)
             | Message::Measure
             | Message::Follow { .. }
+            | Message::Returned { .. }
+            | Message::Forwarded { .. }
             | Message::LeaseRequest { .. } => {}
         }
     }
@@ -203,7 +220,7 @@ impl<D: Data> Owner<D> {
             .chain(self.held.drain(..).map(|(op, _)| op))
             .collect();
         for op in unanswered {
-            core.actions.push_back(Action::Complete { op, outcome: Outcome::NotServing });
+            core.answer(op, Outcome::NotServing);
         }
         core.memory.map.restart();
     }
@@ -234,7 +251,7 @@ impl<D: Data> Owner<D> {
         self.lease_until = self.lease_until.max(from.after(core.config.lease_ms));
         if self.leased(core) {
             for (op, outcome) in self.held.drain(..) {
-                core.actions.push_back(Action::Complete { op, outcome });
+                core.answer(op, outcome);
             }
         }
     }
@@ -246,7 +263,7 @@ impl<D: Data> Owner<D> {
     /// Answer a client, as soon as it is certain that this head still owns the unit.
     fn complete(&mut self, core: &mut Core<D>, op: OpId, outcome: Outcome<D>) {
         if self.leased(core) {
-            core.actions.push_back(Action::Complete { op, outcome });
+            core.answer(op, outcome);
         } else {
             self.held.push_back((op, outcome));
         }

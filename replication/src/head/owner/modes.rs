@@ -115,6 +115,7 @@ impl<D: Data> Owner<D> {
 
     pub(in crate::head) fn on_link_down(&mut self, core: &mut Core<D>) {
         self.growth.on_link_down();
+        self.drop_received(core);
         match &mut self.mode {
             OwnerMode::Solo { invited } => *invited = None,
             // The superblock still says solo, and every acknowledgement held under solo.

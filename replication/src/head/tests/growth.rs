@@ -117,7 +117,7 @@ fn sizes_that_do_not_fit_are_refused_in_plain_words() {
 fn a_standby_says_where_to_order_it() {
     let mut bench = Bench::standby(disk(2));
     bench.link_up();
-    bench.on(peer_is(PeerRole::Owner(crate::message::Mode::Mirrored)));
+    bench.on(peer_is(PeerRole::Owner(Mode::Mirrored)));
     let actions = bench.grow(1);
     let [A::OrderDone { result: Err(why), .. }] = &actions[..] else { panic!("{actions:?}") };
     assert!(why.contains("order it at head b"), "{why}");
@@ -241,7 +241,7 @@ fn a_mirror_takes_writes_behind_the_old_end_once_the_owner_says_that_it_has_grow
         bench.on(Event::Registered(Ok(())));
         bench.on(Event::SuperblockRead(Ok(disk(2))));
         if told {
-            let role = PeerRole::Owner(crate::message::Mode::Mirrored);
+            let role = PeerRole::Owner(Mode::Mirrored);
             let state = PeerState { role, epoch: Epoch(3), dirty_blocks: 0, sessions: 0, blocks: GROWN };
             assert_eq!(bench.on(Event::Message(Message::State(state))), [A::SetBlocks(GROWN)]);
         }
@@ -254,7 +254,7 @@ fn a_mirror_takes_writes_behind_the_old_end_once_the_owner_says_that_it_has_grow
 fn a_superblock_that_was_read_before_makes_nothing_smaller() {
     let mut bench = Bench::standby(growing(disk(3)));
     bench.on(Event::LinkUp { peer: process(PEER) });
-    let role = PeerRole::Owner(crate::message::Mode::Solo);
+    let role = PeerRole::Owner(Mode::Solo);
     let state = PeerState { role, epoch: Epoch(3), dirty_blocks: 0, sessions: 0, blocks: GROWN };
     assert_eq!(bench.on(Event::Message(Message::State(state))), [A::SetBlocks(GROWN)]);
     let outdated = bench.on(Event::SuperblockRead(Ok(growing(disk(3)))));

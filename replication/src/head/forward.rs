@@ -1,0 +1,153 @@
+//! Requests of a standby's clients, which the owner executes: the books of both ends.
+//!
+//! The standby sends on what its clients ask, and waits. Whenever it cannot know any more what became of a request, it
+//! gives it back as not served, and the client is told to ask again. The owner treats such a request as one of its own
+//! clients'. It drops what has not begun when the link goes down, since the client may turn up on the other path at
+//! once, and it does not begin what has been on its way for longer than a lease: a client could have given up on it, and
+//! have gone on writing through the owner itself.
+
+use std::collections::BTreeMap;
+
+use super::Core;
+use super::event::{Action, OpId, Operation, Outcome, Request};
+use crate::block::{Data, Millis};
+use crate::message::{Forwarded, Message};
+
+/// What this head as a standby has sent on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Sent<D> {
+    /// Numbers are never used twice in one life of the unit.
+    last: u64,
+    waiting: BTreeMap<u64, Waiting<D>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Waiting<D> {
+    op: OpId,
+    /// What has come of the answer to a read.
+    pieces: Vec<D>,
+}
+
+impl<D> Default for Sent<D> {
+    fn default() -> Self {
+        Self { last: 0, waiting: BTreeMap::new() }
+    }
+}
+
+/// What this head as the owner does for the other head's clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Received {
+    last: u64,
+    /// The other head's numbers.
+    numbers: BTreeMap<OpId, u64>,
+}
+
+impl Received {
+    /// A name for a request of the other head; never the same twice, whatever numbers it uses after a restart.
+    fn admit(&mut self, number: u64) -> OpId {
+        self.last += 1;
+        let op = OpId::of_peer(self.last);
+        self.numbers.insert(op, number);
+        op
+    }
+}
+
+impl<D: Data> Core<D> {
+    /// Standby: let the owner do it. `heard` is the newest that is known of the owner's clock.
+    pub(super) fn forward(&mut self, request: Request<D>, heard: Millis) {
+        self.sent.last += 1;
+        let number = self.sent.last;
+        self.sent.waiting.insert(number, Waiting { op: request.op, pieces: Vec::new() });
+        self.send(Message::Forward { number, heard, operation: request.operation });
+    }
+
+    /// Standby: the client has given up. The answer is still waited for.
+    pub(super) fn cancel_forwarded(&mut self, op: OpId) {
+        let number = self.sent.waiting.iter().find(|(_, waiting)| waiting.op == op).map(|(number, _)| *number);
+        if let Some(number) = number {
+            self.send(Message::CancelForwarded { number });
+        }
+    }
+
+    /// What the owner says to what was sent on.
+    pub(super) fn on_answer(&mut self, message: Message<D>) {
+        match message {
+            Message::Returned { number, data } => {
+                if let Some(waiting) = self.sent.waiting.get_mut(&number) {
+                    waiting.pieces.push(data);
+                }
+            }
+            Message::Forwarded { number, end } => self.on_forwarded(number, end),
+            _ => {}
+        }
+    }
+
+    fn on_forwarded(&mut self, number: u64, end: Forwarded) {
+        let Some(Waiting { op, pieces }) = self.sent.waiting.remove(&number) else { return };
+        let outcome = match end {
+            Forwarded::Done => Outcome::Done,
+            Forwarded::Data => Outcome::Data(pieces),
+            Forwarded::NotServing => Outcome::NotServing,
+            Forwarded::Reserved => Outcome::Reserved,
+            Forwarded::Failed(error) => Outcome::Failed(error),
+        };
+        self.actions.push_back(Action::Complete { op, outcome });
+    }
+
+    /// Standby no more, or without the owner: nobody will say what became of these.
+    pub(super) fn give_back_forwarded(&mut self) {
+        for Waiting { op, .. } in std::mem::take(&mut self.sent.waiting).into_values() {
+            self.actions.push_back(Action::Complete { op, outcome: Outcome::NotServing });
+        }
+    }
+
+    /// Owner: a request of the other head's clients, unless it is too late for it.
+    pub(super) fn receive(&mut self, number: u64, heard: Millis, operation: Operation<D>) -> Option<Request<D>> {
+        let fits = match &operation {
+            Operation::Read(extent) | Operation::Write { extent, .. } => extent.end() <= self.blocks,
+            Operation::Flush => true,
+        };
+        if !fits || self.now.since(heard) > self.config.lease_ms {
+            self.refuse_forwarded(number);
+            return None;
+        }
+        Some(Request { op: self.received.admit(number), operation })
+    }
+
+    /// Whoever this head is, not the owner.
+    pub(super) fn refuse_forwarded(&mut self, number: u64) {
+        self.send(Message::Forwarded { number, end: Forwarded::NotServing });
+    }
+
+    /// Owner: the name of a request that the other head does not want any more.
+    pub(super) fn received(&self, number: u64) -> Option<OpId> {
+        self.received.numbers.iter().find(|(_, theirs)| **theirs == number).map(|(op, _)| *op)
+    }
+
+    /// Owner: nobody waits for these any more.
+    pub(super) fn forget_received(&mut self) -> Vec<OpId> {
+        std::mem::take(&mut self.received.numbers).into_keys().collect()
+    }
+
+    /// Answer a request, whoever waits for it.
+    pub(super) fn answer(&mut self, op: OpId, outcome: Outcome<D>) {
+        if !op.is_of_peer() {
+            self.actions.push_back(Action::Complete { op, outcome });
+            return;
+        }
+        let Some(number) = self.received.numbers.remove(&op) else { return };
+        let end = match outcome {
+            Outcome::Done => Forwarded::Done,
+            Outcome::Data(pieces) => {
+                for data in pieces {
+                    self.send(Message::Returned { number, data });
+                }
+                Forwarded::Data
+            }
+            Outcome::NotServing => Forwarded::NotServing,
+            Outcome::Reserved => Forwarded::Reserved,
+            Outcome::Failed(error) => Forwarded::Failed(error),
+        };
+        self.send(Message::Forwarded { number, end });
+    }
+}
