@@ -17,6 +17,7 @@
 //! * [`standby`]: the mirror's side, and when to take over by oneself.
 //! * [`takeover`]: claim, fence, claim again, superblock, lease, serve. Never a disk write before the fence.
 //! * [`owner`]: what may be acknowledged in which mode; join, degrade, drain, hand over.
+//! * [`orders`]: what operators and clients want of the unit as a whole.
 //! * [`forward`]: what the standby's clients want, and the owner does.
 //!
 //! A registration that is gone ends every role at once, whatever it was doing (`Rejoining`): the sessions are closed,
@@ -25,13 +26,14 @@
 mod claim;
 mod event;
 mod forward;
+mod orders;
 mod owner;
 mod standby;
 mod takeover;
 
 use std::collections::VecDeque;
 
-use sas_backend::{Epoch, HeadId, Incarnation};
+use sas_backend::{Epoch, Incarnation};
 
 pub use claim::{Capacity, Claim, Label, Memory, Ownership};
 pub use event::{
@@ -42,6 +44,7 @@ pub use event::{
 use crate::block::{Data, Millis};
 use crate::message::{Message, Mode, PeerRole, PeerState};
 use forward::{Received, Sent};
+use orders::PendingOrder;
 use owner::Owner;
 use standby::Standby;
 use takeover::Takeover;
@@ -50,10 +53,6 @@ use takeover::Takeover;
 const RETRY_MS: u64 = 250;
 /// Figures that only people look at are sent again no sooner than this.
 const FIGURES_MS: u64 = 1_000;
-/// An order that could not be carried out by then is answered with the reason.
-const ORDER_MS: u64 = 8_000;
-/// For so long after the unit has moved no client moves it again.
-const HOLD_DOWN_MS: u64 = 1_000;
 
 /// What one head does for one logical unit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,14 +101,6 @@ struct Core<D> {
 struct Peer {
     incarnation: Incarnation,
     state: Option<PeerState>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct PendingOrder {
-    id: OrderId,
-    to: HeadId,
-    deadline: Millis,
-    asked_at: Option<Millis>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -309,52 +300,6 @@ impl<D: Data> Head<D> {
         }
     }
 
-    fn on_order(&mut self, id: OrderId, order: Order) -> Option<Next<D>> {
-        let core = &mut self.core;
-        match order {
-            Order::Own(to) | Order::Prefer(to) if core.stopping && to == core.config.me => {
-                core.actions.push_back(Action::OrderDone { id, result: Err(format!("head {to} is stopping")) });
-                None
-            }
-            Order::Prefer(to) if core.has_just_moved() && owner_of(&self.role, core) != Some(to) => {
-                let why = format!("the unit has moved less than {HOLD_DOWN_MS} ms ago");
-                core.actions.push_back(Action::OrderDone { id, result: Err(why) });
-                None
-            }
-            Order::Own(to) | Order::Prefer(to) => {
-                core.orders.push(PendingOrder { id, to, deadline: core.now.after(ORDER_MS), asked_at: None });
-                None
-            }
-            Order::Grow => {
-                let refused = match &self.role {
-                    _ if core.stopping => Some(format!("head {} is stopping", core.config.me)),
-                    Role::Owner(_) => None,
-                    _ if core.peer_owner() => {
-                        Some(format!("head {0} owns the unit: order it at head {0}", core.config.me.other()))
-                    }
-                    _ => Some(format!("nobody serves the unit now: {}", core.reason)),
-                };
-                match refused {
-                    Some(why) => core.actions.push_back(Action::OrderDone { id, result: Err(why) }),
-                    None => core.growth_orders.push((id, core.now.after(ORDER_MS))),
-                }
-                None
-            }
-            Order::AcceptLoss => {
-                let result = match &self.role {
-                    Role::Standby(_) if core.access == Some(Access::Unavailable) => Ok(()),
-                    _ => Err(format!("nothing to accept: {}", core.reason)),
-                };
-                let accepted = result.is_ok();
-                core.actions.push_back(Action::OrderDone { id, result });
-                accepted.then(|| Next::TakeOver {
-                    takeover: Takeover::accepting_loss(core),
-                    why: "an operator accepted the loss".to_owned(),
-                })
-            }
-        }
-    }
-
     fn on_role_event(&mut self, event: Event<D>) -> Option<Next<D>> {
         let core = &mut self.core;
         match &mut self.role {
@@ -461,30 +406,6 @@ impl<D: Data> Head<D> {
         }
     }
 
-    fn settle_orders(&mut self) {
-        let core = &mut self.core;
-        if let Role::Owner(owner) = &mut self.role {
-            owner.end_overdue_growth_orders(core);
-        }
-        if core.orders.is_empty() {
-            return;
-        }
-        let owner = owner_of(&self.role, core);
-        let (now, reason) = (core.now, &core.reason);
-        let actions = &mut core.actions;
-        core.orders.retain(|order| {
-            let result = if owner == Some(order.to) {
-                Ok(())
-            } else if now >= order.deadline {
-                Err(format!("head {} did not become the owner in time: {reason}", order.to))
-            } else {
-                return true;
-            };
-            actions.push_back(Action::OrderDone { id: order.id, result });
-            false
-        });
-    }
-
     fn tell(&mut self) {
         let core = &mut self.core;
         let access = match &self.role {
@@ -525,14 +446,6 @@ impl<D: Data> Head<D> {
             core.sent_at = core.now;
             core.actions.push_back(Action::Send(Message::State(state)));
         }
-    }
-}
-
-/// Who serves, as far as this head knows.
-fn owner_of<D: Data>(role: &Role<D>, core: &Core<D>) -> Option<HeadId> {
-    match role {
-        Role::Owner(owner) if owner.serves() => Some(core.config.me),
-        _ => core.peer_owner().then(|| core.config.me.other()),
     }
 }
 
@@ -589,12 +502,6 @@ impl<D: Data> Core<D> {
         }
     }
 
-    fn end_growth_orders(&mut self, result: &Result<(), String>) {
-        for (id, _) in std::mem::take(&mut self.growth_orders) {
-            self.actions.push_back(Action::OrderDone { id, result: result.clone() });
-        }
-    }
-
     fn send(&mut self, message: Message<D>) {
         if self.peer.is_some() {
             self.actions.push_back(Action::Send(message));
@@ -620,11 +527,6 @@ impl<D: Data> Core<D> {
 
     fn peer_owner(&self) -> bool {
         matches!(self.peer.and_then(|peer| peer.state), Some(PeerState { role: PeerRole::Owner(_), .. }))
-    }
-
-    /// Whether a client that wants the unit elsewhere is to wait. Without the other head there is no to and fro.
-    fn has_just_moved(&self) -> bool {
-        self.peer.is_some() && self.moved_at.is_some_and(|moved| self.now.since(moved) < HOLD_DOWN_MS)
     }
 
     /// An event that the present role has no use for. A request is sent back: whoever holds it asks again when the

@@ -1,5 +1,7 @@
 //! The rules of the failover protocol, one head at a time: what goes in, and exactly what comes out.
 
+use sas_backend::HeadId;
+
 use super::*;
 use crate::block::Extent;
 use crate::cache::Version;

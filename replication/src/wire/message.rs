@@ -193,14 +193,7 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
             Kind::Followed
         }
         Message::Forward { number, heard, operation } => {
-            let (operation, extent) = match operation {
-                Operation::Read(extent) => (READ, Some(extent)),
-                Operation::Write { extent, fua: false, .. } => (WRITE, Some(extent)),
-                Operation::Write { extent, fua: true, .. } => (WRITE_FUA, Some(extent)),
-                Operation::Flush => (FLUSH, None),
-            };
-            let (lba, blocks) = extent.map_or((0, 0), |extent| (extent.lba, extent.blocks));
-            put(&[*number, heard.0, u64::from(operation), lba, blocks]);
+            put(&forward_numbers(*number, *heard, operation));
             Kind::Forward
         }
         Message::CancelForwarded { number } => {
@@ -216,6 +209,18 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
             Kind::Forwarded
         }
     }
+}
+
+/// The numbers of a Forward's body.
+fn forward_numbers<D>(number: u64, heard: Millis, operation: &Operation<D>) -> [u64; 5] {
+    let (operation, extent) = match operation {
+        Operation::Read(extent) => (READ, Some(extent)),
+        Operation::Write { extent, fua: false, .. } => (WRITE, Some(extent)),
+        Operation::Write { extent, fua: true, .. } => (WRITE_FUA, Some(extent)),
+        Operation::Flush => (FLUSH, None),
+    };
+    let (lba, blocks) = extent.map_or((0, 0), |extent| (extent.lba, extent.blocks));
+    [number, heard.0, u64::from(operation), lba, blocks]
 }
 
 /// `None` if the body makes no sense, or the kind is not a message.
