@@ -2,9 +2,14 @@
 //!
 //! The standby sends on what its clients ask, and waits. Whenever it cannot know any more what became of a request, it
 //! gives it back as not served, and the client is told to ask again. The owner treats such a request as one of its own
-//! clients'. It drops what has not begun when the link goes down, since the client may turn up on the other path at
-//! once, and it does not begin what has been on its way for longer than a lease: a client could have given up on it, and
-//! have gone on writing through the owner itself.
+//! clients'.
+//!
+//! Only a mirror forwards, and that keeps it from being late. A client that has given up on a write may repeat it through
+//! the owner and go on writing, and the first one must not land on top of that. It cannot: the owner acknowledges nothing
+//! that its mirror has not confirmed over the very connection, in order, over which the mirror forwards; and when that
+//! connection ends, whatever had not arrived ends with it. (Forwarding to an owner without a mirror loses acknowledged
+//! writes in the first seed of the simulator.) Beyond that the owner drops what has not begun when the link goes down, and
+//! does not begin what was on its way for longer than a lease.
 
 use std::collections::BTreeMap;
 

@@ -125,7 +125,33 @@ pub(super) fn data_of<D>(message: &Message<D>) -> Option<&D> {
     }
 }
 
-pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
+pub(super) fn kind_of<D>(message: &Message<D>) -> Kind {
+    match message {
+        Message::State(_) => Kind::State,
+        Message::Invite(_) => Kind::Invite,
+        Message::Accepted(_) => Kind::Accepted,
+        Message::Write { .. } => Kind::Write,
+        Message::Confirmed { .. } => Kind::Confirmed,
+        Message::Release { .. } => Kind::Release,
+        Message::Joined(_) => Kind::Joined,
+        Message::Handover { .. } => Kind::Handover,
+        Message::TookOver(_) => Kind::TookOver,
+        Message::RequestHandover => Kind::RequestHandover,
+        Message::LeaseRequest { .. } => Kind::LeaseRequest,
+        Message::LeaseGrant { .. } => Kind::LeaseGrant,
+        Message::Measure => Kind::Measure,
+        Message::Measured { .. } => Kind::Measured,
+        Message::Follow { .. } => Kind::Follow,
+        Message::Followed { .. } => Kind::Followed,
+        Message::Forward { .. } => Kind::Forward,
+        Message::CancelForwarded { .. } => Kind::CancelForwarded,
+        Message::Returned { .. } => Kind::Returned,
+        Message::Forwarded { .. } => Kind::Forwarded,
+    }
+}
+
+/// The body.
+pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) {
     let mut put = |numbers: &[u64]| out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     let mut put_tagged = |tag: &Tag, numbers: &[u64]| {
         put(&[tag.epoch.0, tag.invitation]);
@@ -136,78 +162,22 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) -> Kind {
             let [role, detail] = role_bytes(*role);
             let [a, b, c, d] = sessions.to_le_bytes();
             put(&[u64::from_le_bytes([role, detail, 0, 0, a, b, c, d]), epoch.0, *dirty_blocks, *blocks]);
-            Kind::State
         }
-        Message::Invite(tag) => {
+        Message::Invite(tag) | Message::Accepted(tag) | Message::Joined(tag) | Message::TookOver(tag) => {
             put_tagged(tag, &[]);
-            Kind::Invite
-        }
-        Message::Accepted(tag) => {
-            put_tagged(tag, &[]);
-            Kind::Accepted
         }
         Message::Write { tag, position, version, extent, data: _ } => {
             put_tagged(tag, &[*position, version.0, extent.lba, extent.blocks]);
-            Kind::Write
         }
-        Message::Confirmed { tag, position } => {
-            put_tagged(tag, &[*position]);
-            Kind::Confirmed
-        }
-        Message::Release { tag, extent, version } => {
-            put_tagged(tag, &[extent.lba, extent.blocks, version.0]);
-            Kind::Release
-        }
-        Message::Joined(tag) => {
-            put_tagged(tag, &[]);
-            Kind::Joined
-        }
-        Message::Handover { tag, from } => {
-            put_tagged(tag, &[from.get()]);
-            Kind::Handover
-        }
-        Message::TookOver(tag) => {
-            put_tagged(tag, &[]);
-            Kind::TookOver
-        }
-        Message::RequestHandover => Kind::RequestHandover,
-        Message::LeaseRequest { sent } => {
-            put(&[sent.0]);
-            Kind::LeaseRequest
-        }
-        Message::LeaseGrant { sent } => {
-            put(&[sent.0]);
-            Kind::LeaseGrant
-        }
-        Message::Measure => Kind::Measure,
-        Message::Measured { blocks } => {
-            put(&[*blocks]);
-            Kind::Measured
-        }
-        Message::Follow { blocks } => {
-            put(&[*blocks]);
-            Kind::Follow
-        }
-        Message::Followed { blocks } => {
-            put(&[*blocks]);
-            Kind::Followed
-        }
-        Message::Forward { number, heard, operation } => {
-            put(&forward_numbers(*number, *heard, operation));
-            Kind::Forward
-        }
-        Message::CancelForwarded { number } => {
-            put(&[*number]);
-            Kind::CancelForwarded
-        }
-        Message::Returned { number, data: _ } => {
-            put(&[*number]);
-            Kind::Returned
-        }
-        Message::Forwarded { number, end } => {
-            put(&[*number, u64::from(index_of(&ENDS, end))]);
-            Kind::Forwarded
-        }
+        Message::Confirmed { tag, position } => put_tagged(tag, &[*position]),
+        Message::Release { tag, extent, version } => put_tagged(tag, &[extent.lba, extent.blocks, version.0]),
+        Message::Handover { tag, from } => put_tagged(tag, &[from.get()]),
+        Message::RequestHandover | Message::Measure => {}
+        Message::LeaseRequest { sent } | Message::LeaseGrant { sent } => put(&[sent.0]),
+        Message::Measured { blocks } | Message::Follow { blocks } | Message::Followed { blocks } => put(&[*blocks]),
+        Message::Forward { number, heard, operation } => put(&forward_numbers(*number, *heard, operation)),
+        Message::CancelForwarded { number } | Message::Returned { number, data: _ } => put(&[*number]),
+        Message::Forwarded { number, end } => put(&[*number, u64::from(index_of(&ENDS, end))]),
     }
 }
 

@@ -196,7 +196,10 @@ impl Frame {
                 Kind::UnitOpen
             }
             Self::UnitClosed { .. } => Kind::UnitClosed,
-            Self::Message { message, .. } => message::emit(message, out),
+            Self::Message { message, .. } => {
+                message::emit(message, out);
+                message::kind_of(message)
+            }
         }
     }
 
