@@ -65,6 +65,9 @@ pub trait Data: Clone + std::fmt::Debug {
     /// `blocks` blocks from block `first` on.
     #[must_use]
     fn slice(&self, first: u64, blocks: u64) -> Self;
+    /// Where it begins to differ from as many other blocks, in bytes.
+    #[must_use]
+    fn first_difference(&self, other: &Self) -> Option<u64>;
 }
 
 /// A payload of a whole number of blocks; what production runs with.
@@ -105,6 +108,13 @@ impl Data for Blocks {
             usize::try_from(count * u64::from(self.block_bytes)).expect("a part of a payload is no longer than it")
         };
         Self { payload: self.payload.slice(bytes(first)..bytes(first + blocks)), block_bytes: self.block_bytes }
+    }
+
+    fn first_difference(&self, other: &Self) -> Option<u64> {
+        if self.payload[..] == other.payload[..] {
+            return None;
+        }
+        self.payload.iter().zip(&other.payload[..]).position(|(mine, theirs)| mine != theirs).map(|at| at as u64)
     }
 }
 

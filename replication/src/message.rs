@@ -75,6 +75,8 @@ pub enum Forwarded {
     Data,
     /// Nothing has happened: not the owner (any more), or it was too old.
     NotServing,
+    /// Nothing has happened: the blocks are not as expected, from this byte on.
+    Miscompare(u64),
     /// Nothing has happened: a client of the owner has reserved the unit.
     Reserved,
     /// The disk failed.

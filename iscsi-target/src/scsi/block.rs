@@ -14,6 +14,9 @@ pub const MAX_TRANSFER_BYTES: u32 = 16 << 20;
 /// MAXIMUM WRITE SAME LENGTH, in bytes.
 pub const MAX_WRITE_SAME_BYTES: u32 = 16 << 20;
 
+/// MAXIMUM COMPARE AND WRITE LENGTH, in blocks: all that the command can ask for.
+pub const MAX_COMPARE_AND_WRITE_BLOCKS: u8 = u8::MAX;
+
 /// What the daemon has to do with blocks. Ranges are within the unit, data are whole blocks, and neither is empty.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BlockOp {
@@ -55,6 +58,15 @@ pub enum BlockOp {
         lba: u64,
         /// With what.
         data: Payload,
+    },
+    /// Compare them with the first half of `data`, and if they are alike write the second half; in one step.
+    CompareAndWrite {
+        /// First block.
+        lba: u64,
+        /// What is expected, and what to write.
+        data: Payload,
+        /// Not acknowledged before it is stable.
+        fua: bool,
     },
     /// Write the same block over and over.
     WriteSame {
@@ -130,6 +142,7 @@ fn sense_of(error: IoError, op: &BlockOp) -> Sense {
                 }
                 BlockOp::Write { .. }
                 | BlockOp::WriteAndVerify { .. }
+                | BlockOp::CompareAndWrite { .. }
                 | BlockOp::WriteSame { .. }
                 | BlockOp::Flush { .. } => SenseCode::WRITE_ERROR,
             };
@@ -164,6 +177,7 @@ fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Resul
         BlockCommand::Write { extent, fua } => {
             with_data(config, command, extent, |lba, data| BlockOp::Write { lba, data, fua })?
         }
+        BlockCommand::CompareAndWrite { extent, fua } => compare_and_write(config, command, extent, fua)?,
         BlockCommand::Verify { extent, compare: true } => {
             with_data(config, command, extent, |lba, data| BlockOp::Compare { lba, data })?
         }
@@ -252,6 +266,21 @@ fn with_data(
         return Ok(Response { data_out_wanted: Some(wanted), ..refused }.into());
     }
     Ok(Verdict::Io(BlockIo { op: op(extent.lba, data.slice(0..length)), data_out_wanted: Some(wanted) }))
+}
+
+/// COMPARE AND WRITE (SBC-3 5.2): exactly twice as many blocks of Data-Out as the CDB says, or nothing is done.
+fn compare_and_write(config: &UnitConfig, command: &Command, extent: Extent, fua: bool) -> Result<Verdict, Sense> {
+    check_range(config, extent)?;
+    let wanted = 2 * extent.blocks * u64::from(config.block_bytes);
+    if wanted == 0 {
+        return Ok(nothing_wanted(0));
+    }
+    let Some(data) = command.data_out.as_ref().filter(|data| data.len() as u64 == wanted) else {
+        let refused = Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU);
+        return Ok(Response { data_out_wanted: Some(wanted), ..refused }.into());
+    };
+    let op = BlockOp::CompareAndWrite { lba: extent.lba, data: data.clone(), fua };
+    Ok(Verdict::Io(BlockIo { op, data_out_wanted: Some(wanted) }))
 }
 
 fn block_len(config: &UnitConfig) -> usize {

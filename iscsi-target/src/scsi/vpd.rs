@@ -2,7 +2,7 @@
 
 use alua::TargetPort;
 
-use crate::scsi::block::{MAX_TRANSFER_BYTES, MAX_WRITE_SAME_BYTES};
+use crate::scsi::block::{MAX_COMPARE_AND_WRITE_BLOCKS, MAX_TRANSFER_BYTES, MAX_WRITE_SAME_BYTES};
 use crate::scsi::config::UnitConfig;
 use crate::scsi::inquiry::{PRODUCT, VENDOR};
 
@@ -143,7 +143,7 @@ fn scsi_ports(config: &UnitConfig, ports: &[TargetPort]) -> Vec<u8> {
 fn block_limits(config: &UnitConfig) -> Vec<u8> {
     let in_blocks = |bytes: u32| bytes / config.block_bytes;
     let granularity = 1_u16 << config.physical_block_exponent;
-    let mut bytes = vec![0x01, 0]; // WSNZ; no COMPARE AND WRITE
+    let mut bytes = vec![0x01, MAX_COMPARE_AND_WRITE_BLOCKS]; // WSNZ
     bytes.extend(granularity.to_be_bytes());
     bytes.extend(in_blocks(MAX_TRANSFER_BYTES).to_be_bytes());
     bytes.extend(in_blocks(OPTIMAL_TRANSFER_BYTES).to_be_bytes());
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn limits_golden_bytes() {
-        let mut expected = vec![1, 0, 0, 8, 0, 0, 0x80, 0, 0, 0, 8, 0];
+        let mut expected = vec![1, 255, 0, 8, 0, 0, 0x80, 0, 0, 0, 8, 0];
         expected.resize(32, 0);
         expected.extend([0, 0, 0, 0, 0, 0, 0x80, 0]);
         expected.resize(60, 0);

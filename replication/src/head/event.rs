@@ -74,8 +74,27 @@ pub enum Operation<D> {
         /// Force unit access: not acknowledged from a volatile disk cache.
         fua: bool,
     },
+    /// New contents, if the old ones are as they should be; nothing else happens to the blocks in between.
+    CompareAndWrite {
+        /// Where.
+        extent: Extent,
+        /// What is expected, and behind it as many blocks of what to write.
+        data: D,
+        /// As for a write.
+        fua: bool,
+    },
     /// Everything acknowledged so far survives (SYNCHRONIZE CACHE).
     Flush,
+}
+
+impl<D> Operation<D> {
+    /// The blocks that it reads or changes.
+    pub(super) fn extent(&self) -> Option<Extent> {
+        match self {
+            Self::Read(extent) | Self::Write { extent, .. } | Self::CompareAndWrite { extent, .. } => Some(*extent),
+            Self::Flush => None,
+        }
+    }
 }
 
 /// An operation with its name.
@@ -215,6 +234,8 @@ pub enum Outcome<D> {
     Data(Vec<D>),
     /// This head does not serve (any more); nothing has happened.
     NotServing,
+    /// The blocks are not as expected, from this byte on; nothing has happened.
+    Miscompare(u64),
     /// A client of the other head has reserved the unit there; nothing has happened.
     Reserved,
     /// The disk failed.

@@ -93,6 +93,7 @@ impl<D: Data> Core<D> {
             Forwarded::Done => Outcome::Done,
             Forwarded::Data => Outcome::Data(pieces),
             Forwarded::NotServing => Outcome::NotServing,
+            Forwarded::Miscompare(at) => Outcome::Miscompare(at),
             Forwarded::Reserved => Outcome::Reserved,
             Forwarded::Failed(error) => Outcome::Failed(error),
         };
@@ -108,10 +109,7 @@ impl<D: Data> Core<D> {
 
     /// Owner: a request of the other head's clients, unless it is too late for it.
     pub(super) fn receive(&mut self, number: u64, heard: Millis, operation: Operation<D>) -> Option<Request<D>> {
-        let fits = match &operation {
-            Operation::Read(extent) | Operation::Write { extent, .. } => extent.end() <= self.blocks,
-            Operation::Flush => true,
-        };
+        let fits = operation.extent().is_none_or(|extent| extent.end() <= self.blocks);
         if !fits || self.now.since(heard) > self.config.lease_ms {
             self.refuse_forwarded(number);
             return None;
@@ -150,6 +148,7 @@ impl<D: Data> Core<D> {
                 Forwarded::Data
             }
             Outcome::NotServing => Forwarded::NotServing,
+            Outcome::Miscompare(at) => Forwarded::Miscompare(at),
             Outcome::Reserved => Forwarded::Reserved,
             Outcome::Failed(error) => Forwarded::Failed(error),
         };

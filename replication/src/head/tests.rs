@@ -17,8 +17,12 @@ impl Data for Mark {
     fn slice(&self, _first: u64, blocks: u64) -> Self {
         Self(self.0, blocks)
     }
+    fn first_difference(&self, other: &Self) -> Option<u64> {
+        (self.0 != other.0).then_some(0)
+    }
 }
 
+mod compare;
 mod forward;
 mod growth;
 
@@ -88,8 +92,8 @@ fn matters(action: &A) -> bool {
 }
 
 impl Bench {
-    fn new() -> Self {
-        let config = Config {
+    fn config() -> Config {
+        Config {
             me: HeadId::A,
             incarnation: process(ME),
             paired: true,
@@ -102,8 +106,11 @@ impl Bench {
             least_dirty_blocks: 100,
             max_dirty_blocks: 100,
             max_run_blocks: 8,
-        };
-        Self { head: Head::new(config), now: 0 }
+        }
+    }
+
+    fn new() -> Self {
+        Self { head: Head::new(Self::config()), now: 0 }
     }
 
     fn all(&mut self, event: Event<Mark>) -> Vec<A> {

@@ -35,7 +35,7 @@ pub use event::{Config, LinkEvent};
 pub use handshake::differing_keys;
 pub use units::Units;
 
-use crate::block::{Blocks, Data, Extent, Millis};
+use crate::block::{Blocks, Data, Millis};
 use crate::message::Message;
 use crate::wire::message::exchange_data;
 use crate::wire::{
@@ -312,7 +312,7 @@ impl Link {
             self.dropped += 1;
             return;
         };
-        match exchange_data(message, |payload, extent| whole_blocks(payload, extent, block_bytes)) {
+        match exchange_data(message, |payload, count| whole_blocks(payload, count, block_bytes)) {
             Ok(message) => self.events.push_back(LinkEvent::Message { unit, message }),
             Err(why) => self.close(&why),
         }
@@ -388,14 +388,14 @@ fn fitting(blocks: Blocks) -> Result<Payload, usize> {
     if payload.len() > MAX_PAYLOAD_BYTES { Err(payload.len()) } else { Ok(payload) }
 }
 
-fn whole_blocks(payload: Payload, extent: Option<Extent>, block_bytes: u32) -> Result<Blocks, String> {
+fn whole_blocks(payload: Payload, count: Option<u64>, block_bytes: u32) -> Result<Blocks, String> {
     let bytes = payload.len();
-    Blocks::new(payload, block_bytes)
-        .filter(|blocks| extent.is_none_or(|extent| blocks.blocks() == extent.blocks))
-        .ok_or_else(|| match extent {
-            Some(extent) => format!("{bytes} bytes for {} blocks of {block_bytes} bytes", extent.blocks),
+    Blocks::new(payload, block_bytes).filter(|blocks| count.is_none_or(|count| blocks.blocks() == count)).ok_or_else(
+        || match count {
+            Some(count) => format!("{bytes} bytes for {count} blocks of {block_bytes} bytes"),
             None => format!("{bytes} bytes are not whole blocks of {block_bytes} bytes"),
-        })
+        },
+    )
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use sas_backend::Epoch;
 use sas_backend::buffer::Pool;
 
 use super::*;
+use crate::block::Extent;
 use crate::cache::Version;
 use crate::message::Tag;
 use sas_backend::{HeadId, Incarnation};

@@ -126,7 +126,7 @@ pub(super) static KINDS: [Row; 31] = [
     row(34, Kind::Forward, "Forward", FORWARD_BYTES..=FORWARD_BYTES, Scope::UnitMayHavePayload),
     row(35, Kind::CancelForwarded, "CancelForwarded", 8..=8, Scope::Unit),
     row(36, Kind::Returned, "Returned", 8..=8, Scope::UnitWithPayload),
-    row(37, Kind::Forwarded, "Forwarded", 16..=16, Scope::Unit),
+    row(37, Kind::Forwarded, "Forwarded", 24..=24, Scope::Unit),
 ];
 
 impl Kind {

@@ -18,16 +18,16 @@
 //! | 29 | Measured | blocks (8) |
 //! | 30 | Follow | blocks (8) |
 //! | 31 | Followed | blocks (8) |
-//! | 34 | Forward | number (8), heard (8), operation (1), 7 zero, lba (8), blocks (8); for a write its contents are the payload |
+//! | 34 | Forward | number (8), heard (8), operation (1), 7 zero, lba (8), blocks (8); what it brings is the payload |
 //! | 35 | CancelForwarded | number (8) |
 //! | 36 | Returned | number (8); the contents are the payload |
-//! | 37 | Forwarded | number (8), end (1), 7 zero |
+//! | 37 | Forwarded | number (8), end (1), 7 zero, where it differs (8) |
 //!
 //! A tag is epoch (8), invitation (8). The roles are 0 starting, 1 standby, 2 changing, 3 owner; the detail of a standby
 //! is its claim (0 unknown, 1 no, 2 yes), that of an owner its mode (0 solo, 1 draining, 2 joining, 3 mirrored,
 //! 4 degrading, 5 handing over), and 0 for the others. The operations are 0 read, 1 write, 2 write with force unit access,
-//! 3 flush (lba and blocks are 0); the ends 0 done, 1 data, 2 not serving, 3 reserved, 4 fenced, 5 medium, 6 no space, 7
-//! path.
+//! 3 flush (lba and blocks are 0), 4 compare and write, 5 the same with force unit access; the ends 0 done, 1 data, 2 not
+//! serving, 3 reserved, 4 fenced, 5 medium, 6 no space, 7 path, 8 miscompare (for the others where it differs is 0).
 //!
 //! Whatever is counted stays below 2^63, so that counting on never overflows; extents end below that, too.
 
@@ -56,7 +56,7 @@ const COUNT_END: u64 = 1 << 63;
 
 const MODES: [Mode; 6] =
     [Mode::Solo, Mode::Draining, Mode::Joining, Mode::Mirrored, Mode::Degrading, Mode::HandingOver];
-const ENDS: [Forwarded; 8] = [
+const ENDS: [Forwarded; 9] = [
     Forwarded::Done,
     Forwarded::Data,
     Forwarded::NotServing,
@@ -65,27 +65,30 @@ const ENDS: [Forwarded; 8] = [
     Forwarded::Failed(IoError::Medium),
     Forwarded::Failed(IoError::NoSpace),
     Forwarded::Failed(IoError::Path),
+    Forwarded::Miscompare(0),
 ];
 const READ: u8 = 0;
 const WRITE: u8 = 1;
 const WRITE_FUA: u8 = 2;
 const FLUSH: u8 = 3;
+const COMPARE: u8 = 4;
+const COMPARE_FUA: u8 = 5;
 const CLAIMS: [Option<bool>; 3] = [None, Some(false), Some(true)];
 
-/// Exchanges the contents that a message carries, if it does; where it says so, they are those of an extent.
+/// Exchanges the contents that a message carries, if it does; and so many blocks, where it says how many.
 ///
 /// # Errors
 /// Those of `exchange`.
 pub fn exchange_data<A, B, E>(
     message: Message<A>,
-    exchange: impl FnOnce(A, Option<Extent>) -> Result<B, E>,
+    exchange: impl FnOnce(A, Option<u64>) -> Result<B, E>,
 ) -> Result<Message<B>, E> {
     Ok(match message {
         Message::State(state) => Message::State(state),
         Message::Invite(tag) => Message::Invite(tag),
         Message::Accepted(tag) => Message::Accepted(tag),
         Message::Write { tag, position, version, extent, data } => {
-            Message::Write { tag, position, version, extent, data: exchange(data, Some(extent))? }
+            Message::Write { tag, position, version, extent, data: exchange(data, Some(extent.blocks))? }
         }
         Message::Confirmed { tag, position } => Message::Confirmed { tag, position },
         Message::Release { tag, extent, version } => Message::Release { tag, extent, version },
@@ -103,7 +106,11 @@ pub fn exchange_data<A, B, E>(
             let operation = match operation {
                 Operation::Read(extent) => Operation::Read(extent),
                 Operation::Write { extent, data, fua } => {
-                    Operation::Write { extent, data: exchange(data, Some(extent))?, fua }
+                    Operation::Write { extent, data: exchange(data, Some(extent.blocks))?, fua }
+                }
+                Operation::CompareAndWrite { extent, data, fua } => {
+                    let data = exchange(data, Some(extent.blocks.saturating_mul(2)))?;
+                    Operation::CompareAndWrite { extent, data, fua }
                 }
                 Operation::Flush => Operation::Flush,
             };
@@ -119,7 +126,9 @@ pub fn exchange_data<A, B, E>(
 pub(super) fn data_of<D>(message: &Message<D>) -> Option<&D> {
     match message {
         Message::Write { data, .. }
-        | Message::Forward { operation: Operation::Write { data, .. }, .. }
+        | Message::Forward {
+            operation: Operation::Write { data, .. } | Operation::CompareAndWrite { data, .. }, ..
+        }
         | Message::Returned { data, .. } => Some(data),
         _ => None,
     }
@@ -177,7 +186,13 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) {
         Message::Measured { blocks } | Message::Follow { blocks } | Message::Followed { blocks } => put(&[*blocks]),
         Message::Forward { number, heard, operation } => put(&forward_numbers(*number, *heard, operation)),
         Message::CancelForwarded { number } | Message::Returned { number, data: _ } => put(&[*number]),
-        Message::Forwarded { number, end } => put(&[*number, u64::from(index_of(&ENDS, end))]),
+        Message::Forwarded { number, end } => {
+            let (end, at) = match end {
+                Forwarded::Miscompare(at) => (&Forwarded::Miscompare(0), *at),
+                end => (end, 0),
+            };
+            put(&[*number, u64::from(index_of(&ENDS, end)), at]);
+        }
     }
 }
 
@@ -187,6 +202,8 @@ fn forward_numbers<D>(number: u64, heard: Millis, operation: &Operation<D>) -> [
         Operation::Read(extent) => (READ, Some(extent)),
         Operation::Write { extent, fua: false, .. } => (WRITE, Some(extent)),
         Operation::Write { extent, fua: true, .. } => (WRITE_FUA, Some(extent)),
+        Operation::CompareAndWrite { extent, fua: false, .. } => (COMPARE, Some(extent)),
+        Operation::CompareAndWrite { extent, fua: true, .. } => (COMPARE_FUA, Some(extent)),
         Operation::Flush => (FLUSH, None),
     };
     let (lba, blocks) = extent.map_or((0, 0), |extent| (extent.lba, extent.blocks));
@@ -224,6 +241,8 @@ pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Messa
                 ((READ, Some(extent)), None) => Operation::Read(extent),
                 ((WRITE, Some(extent)), Some(data)) => Operation::Write { extent, data, fua: false },
                 ((WRITE_FUA, Some(extent)), Some(data)) => Operation::Write { extent, data, fua: true },
+                ((COMPARE, Some(extent)), Some(data)) => Operation::CompareAndWrite { extent, data, fua: false },
+                ((COMPARE_FUA, Some(extent)), Some(data)) => Operation::CompareAndWrite { extent, data, fua: true },
                 ((FLUSH, None), None) => Operation::Flush,
                 _ => return None,
             };
@@ -292,14 +311,21 @@ fn extent(input: &[u8]) -> IResult<&[u8], Extent> {
 fn operation(input: &[u8]) -> IResult<&[u8], (u8, Option<Extent>)> {
     let of = |(operation, (lba, blocks)): (u8, (u64, u64))| match (operation, blocks) {
         (FLUSH, 0) if lba == 0 => Some((operation, None)),
-        (READ..=WRITE_FUA, 1..) if lba + blocks <= COUNT_END => Some((operation, Some(Extent::new(lba, blocks)))),
+        (READ..=WRITE_FUA | COMPARE | COMPARE_FUA, 1..) if lba + blocks <= COUNT_END => {
+            Some((operation, Some(Extent::new(lba, blocks))))
+        }
         _ => None,
     };
     map_opt(pair(small, pair(count, count)), of).parse_complete(input)
 }
 
 fn end(input: &[u8]) -> IResult<&[u8], Forwarded> {
-    map_opt(small, |end| ENDS.get(usize::from(end)).copied()).parse_complete(input)
+    let of = |(end, at): (u8, u64)| match (ENDS.get(usize::from(end))?, at) {
+        (Forwarded::Miscompare(_), at) => Some(Forwarded::Miscompare(at)),
+        (end, 0) => Some(*end),
+        _ => None,
+    };
+    map_opt(pair(small, count), of).parse_complete(input)
 }
 
 /// A byte with seven zeroes behind it.

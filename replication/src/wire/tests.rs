@@ -300,8 +300,26 @@ fn golden_forwarding() -> Vec<(Frame, &'static str, &'static str)> {
         ),
         (
             of_unit(Message::Forwarded { number: 5, end: Forwarded::Failed(IoError::NoSpace) }),
-            "5457484c010025000700000010000000887766554433221100000000dc431dc500000000bd46def9",
-            "05000000000000000600000000000000",
+            "5457484c0100250007000000180000008877665544332211000000005c08a3fb00000000de466610",
+            "050000000000000006000000000000000000000000000000",
+        ),
+        (
+            of_unit(Message::Forwarded { number: 5, end: Forwarded::Miscompare(77) }),
+            "5457484c0100250007000000180000008877665544332211000000003fd6ac650000000062c7a4a6",
+            "050000000000000008000000000000004d00000000000000",
+        ),
+        (
+            of_unit(Message::Forward {
+                number: 7,
+                heard: Millis(1000),
+                operation: Operation::CompareAndWrite {
+                    extent: Extent::new(0x40, 1),
+                    data: Pool::new().copy_of(&[0x77; 1024]),
+                    fua: false,
+                },
+            }),
+            "5457484c010022000700000028000000887766554433221100040000c74f1f9d0b518349157382ac",
+            "0700000000000000e803000000000000040000000000000040000000000000000100000000000000",
         ),
     ]
 }
@@ -448,9 +466,10 @@ fn bodies_that_make_no_sense_are_refused() {
     nonsense(&of("2200"), &|body| body[32..].fill(0));
     nonsense(&of("2200"), &put(16, 1));
     nonsense(&of("2200"), &put(16, 3));
-    nonsense(&of("2200"), &put(16, 4));
+    nonsense(&of("2200"), &put(16, 6));
     nonsense(&of("2200"), &put(17, 1));
-    nonsense(&of("2500"), &put(8, 8));
+    nonsense(&of("2500"), &put(8, 9));
+    nonsense(&of("2500"), &put(16, 1));
     nonsense(&of("2100"), &|body| body.truncate(12));
     nonsense(&of("2100"), &|body| *body = body[..13].repeat(portals::MAX_CLIENTS + 1));
     nonsense(&of("0300"), &put(1, 200));

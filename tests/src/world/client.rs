@@ -17,18 +17,29 @@ pub(super) struct Client {
     asked: Option<(OpId, HeadId)>,
     ops: u64,
     marks: u64,
+    /// What it wants was asked for before, and nobody knows what came of that.
+    sent_before: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Want {
-    Write { extent: Extent, mark: u64, fua: bool },
-    Read { extent: Extent, floors: Vec<u64> },
+    /// `over`: only if these are there, which is certain as long as it was not sent before and nothing was lost.
+    Write {
+        extent: Extent,
+        mark: u64,
+        fua: bool,
+        over: Option<Vec<u64>>,
+    },
+    Read {
+        extent: Extent,
+        floors: Vec<u64>,
+    },
     Flush,
 }
 
 impl Client {
     pub(super) fn new(number: u64) -> Self {
-        Self { number, head: HeadId::A, want: None, asked: None, ops: 0, marks: 0 }
+        Self { number, head: HeadId::A, want: None, asked: None, ops: 0, marks: 0, sent_before: false }
     }
 }
 
@@ -47,6 +58,7 @@ impl World {
             }
             let want = self.next_want(of);
             self.clients[number].want = Some(want);
+            self.clients[number].sent_before = false;
         }
         // What a read may return is known when it is sent, not when somebody first thought of it.
         let mut want = self.clients[number].want.clone().expect("just set");
@@ -74,9 +86,12 @@ impl World {
         let op = OpId(client.ops * CLIENTS + of);
         client.asked = Some((op, head));
         let operation = match want {
-            Want::Write { extent, mark, fua } => {
+            Want::Write { extent, mark, fua, over } => {
                 let marks = vec![mark; super::index(extent.blocks)];
-                Operation::Write { extent, data: Marks(marks), fua }
+                match over {
+                    Some(over) => Operation::CompareAndWrite { extent, data: Marks([over, marks].concat()), fua },
+                    None => Operation::Write { extent, data: Marks(marks), fua },
+                }
             }
             Want::Read { extent, .. } => Operation::Read(extent),
             Want::Flush => Operation::Flush,
@@ -95,6 +110,7 @@ impl World {
         let client = &mut self.clients[super::index(of)];
         let Some((asked, head)) = client.asked.filter(|(asked, _)| *asked == op) else { return Ok(()) };
         client.asked = None;
+        client.sent_before = true;
         client.head = head.other();
         self.at(5, Entry::Client { of });
         let life = self.slots[slot_of(head)].life;
@@ -116,7 +132,9 @@ impl World {
                 for lba in extent.lba..extent.end() {
                     self.oracle.issued(lba, mark);
                 }
-                Want::Write { extent, mark, fua: self.chance(20) }
+                let over =
+                    self.chance(15).then(|| (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect());
+                Want::Write { extent, mark, fua: self.chance(20), over }
             }
             6..=8 => {
                 let lba = self.between(0, BLOCKS - 1);
@@ -135,7 +153,7 @@ impl World {
             self.clients[super::index(of)].marks += 1;
             let mark = self.clients[super::index(of)].marks;
             self.oracle.issued(lba, mark);
-            return Want::Write { extent, mark, fua: false };
+            return Want::Write { extent, mark, fua: false, over: None };
         }
         let blocks = self.between(1, 8).min(self.blocks_seen - lba);
         Want::Read { extent: Extent::new(lba, blocks), floors: Vec::new() }
@@ -164,6 +182,17 @@ impl World {
                     self.oracle.acknowledged(lba, mark);
                 }
             }
+            (Outcome::Miscompare(_), Some(Want::Write { extent, over: Some(over), .. }))
+                if !client.sent_before && self.report.losses == 0 =>
+            {
+                return Err(format!("{extent:?} is not what only this client can have written: {over:?}"));
+            }
+            (Outcome::Miscompare(_), Some(Want::Write { .. })) => {
+                // An earlier attempt of its own may have succeeded.
+                if let Some(Want::Write { over, .. }) = &mut client.want {
+                    *over = None;
+                }
+            }
             (Outcome::Done, Some(Want::Flush)) => client.want = None,
             (Outcome::Data(parts), Some(Want::Read { extent, floors })) => {
                 client.want = None;
@@ -177,6 +206,7 @@ impl World {
                 }
             }
             (Outcome::NotServing | Outcome::Reserved | Outcome::Failed(_), _) => {
+                client.sent_before = true;
                 client.head = of.other();
                 pause = 10;
             }
@@ -192,6 +222,7 @@ impl World {
         for number in 0..self.clients.len() {
             if self.clients[number].asked.is_some_and(|(_, asked)| asked == head) {
                 self.clients[number].asked = None;
+                self.clients[number].sent_before = true;
                 self.clients[number].head = head.other();
                 let of = self.clients[number].number;
                 self.at(5, Entry::Client { of });

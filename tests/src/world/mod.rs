@@ -48,6 +48,9 @@ impl Data for Marks {
     fn slice(&self, first: u64, blocks: u64) -> Self {
         Self(self.0[index(first)..index(first + blocks)].to_vec())
     }
+    fn first_difference(&self, other: &Self) -> Option<u64> {
+        self.0.iter().zip(&other.0).position(|(mine, theirs)| mine != theirs).map(|at| at as u64 * 512)
+    }
 }
 
 pub(crate) fn index(block: u64) -> usize {

@@ -48,7 +48,9 @@ impl Lun {
             BlockOp::Read { lba, blocks } => {
                 return self.one(caller, Operation::Read(Extent::new(*lba, *blocks))).await;
             }
-            BlockOp::Write { .. } | BlockOp::Flush { .. } => return Err(IoError::Aborted),
+            BlockOp::Write { .. } | BlockOp::CompareAndWrite { .. } | BlockOp::Flush { .. } => {
+                return Err(IoError::Aborted);
+            }
         }
         Ok(Vec::new())
     }

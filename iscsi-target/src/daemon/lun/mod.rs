@@ -338,6 +338,7 @@ fn io_result(outcome: Outcome<Blocks>) -> Option<crate::scsi::block::IoResult> {
         Outcome::Done => Ok(Vec::new()),
         Outcome::Data(parts) => Ok(parts.into_iter().map(Blocks::into_payload).collect()),
         Outcome::NotServing => return None,
+        Outcome::Miscompare(offset) => Err(ScsiError::Miscompare { offset }),
         Outcome::Reserved => Err(ScsiError::Reserved),
         Outcome::Failed(IoError::Medium) => Err(ScsiError::Medium { lba: None }),
         Outcome::Failed(IoError::NoSpace) => Err(ScsiError::NoSpace),

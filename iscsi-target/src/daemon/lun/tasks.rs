@@ -214,6 +214,11 @@ impl Lun {
                 let data = Blocks::new(data.clone(), self.block_bytes)?;
                 Operation::Write { extent: Extent::new(*lba, replication::Data::blocks(&data)), data, fua: *fua }
             }
+            BlockOp::CompareAndWrite { lba, data, fua } => {
+                let data = Blocks::new(data.clone(), self.block_bytes)?;
+                let extent = Extent::new(*lba, replication::Data::blocks(&data) / 2);
+                Operation::CompareAndWrite { extent, data, fua: *fua }
+            }
             BlockOp::Flush { .. } => Operation::Flush,
             BlockOp::WriteAndVerify { .. }
             | BlockOp::Verify { .. }

@@ -247,3 +247,19 @@ fn errors_by_kind() {
     let blocks = vec![payload(&[3; 512])];
     assert_eq!(finish(&read, Ok(blocks.clone())).data_in, DataIn::Blocks(blocks));
 }
+
+#[test]
+fn compare_and_write_takes_twice_as_many_blocks_and_nothing_else() {
+    let asked = |blocks: u32, data: &[u8]| begun(&command_with(&cdb(0x89, 0x08, 7, blocks), data));
+    let two = [[1; 1024], [2; 1024]].concat();
+    let BlockIo { op, data_out_wanted } = io(asked(2, &two));
+    assert_eq!(op, BlockOp::CompareAndWrite { lba: 7, data: payload(&two), fua: true });
+    assert_eq!(data_out_wanted, Some(2048));
+    for wrong in [&two[..1024], &two[..2047], &[], &[two.clone(), vec![0]].concat()] {
+        let refused = Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU);
+        assert_eq!(asked(2, wrong), Response { data_out_wanted: Some(2048), ..refused }.into(), "{}", wrong.len());
+    }
+    assert_eq!(asked(0, &[]), nothing_wanted(0));
+    assert_eq!(begun(&command_with(&cdb(0x89, 0, 0x1_0000, 1), &two)), check(SenseCode::LBA_OUT_OF_RANGE));
+    assert_eq!(asked(256, &two), check(Sense::invalid_cdb(12, Some(0))), "more than the field has room for");
+}

@@ -99,7 +99,8 @@ fn sample(row: &Row) -> Command {
     if matches!(row.order, Order::Read | Order::Write) {
         cdb[last_of_length] = 1;
         if row.direction == Direction::Out {
-            return command_with(&cdb, &[0; 512]);
+            let twice = row.name == "COMPARE AND WRITE";
+            return command_with(&cdb, &[0; 1024][..if twice { 1024 } else { 512 }]);
         }
     }
     if row.name.starts_with("MODE SENSE") {
@@ -389,6 +390,10 @@ proptest! {
             let (lba, count) = match op {
                 BlockOp::Read { lba, blocks } | BlockOp::Verify { lba, blocks } | BlockOp::Flush { lba, blocks }
                 | BlockOp::WriteSame { lba, blocks, .. } => (lba, blocks),
+                BlockOp::CompareAndWrite { lba, data, .. } => {
+                    prop_assert_eq!(data.len() % 1024, 0);
+                    (lba, data.len() as u64 / 1024)
+                }
                 BlockOp::Write { lba, data, .. } | BlockOp::WriteAndVerify { lba, data, .. }
                 | BlockOp::Compare { lba, data } => {
                     prop_assert_eq!(data.len() % 512, 0);

@@ -14,6 +14,9 @@ impl Data for Marks {
         let (first, blocks) = (usize::try_from(first).unwrap(), usize::try_from(blocks).unwrap());
         Self(self.0[first..first + blocks].to_vec())
     }
+    fn first_difference(&self, other: &Self) -> Option<u64> {
+        self.0.iter().zip(&other.0).position(|(mine, theirs)| mine != theirs).map(|at| at as u64 * 512)
+    }
 }
 
 const SPACE: u64 = 32;

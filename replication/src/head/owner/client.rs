@@ -17,6 +17,8 @@ pub(super) struct DiskRead<D> {
     span: Extent,
     /// What RAM had when the read was admitted, in disk order.
     overlay: Vec<(Extent, D)>,
+    /// The operation that compares, instead of a client that reads.
+    compare: Option<Request<D>>,
 }
 
 impl<D> DiskRead<D> {
@@ -40,12 +42,12 @@ impl<D: Data> Owner<D> {
                     self.read(core, request.op, extent);
                 }
             }
-            Operation::Write { extent, .. } => {
+            Operation::Write { extent, .. } | Operation::CompareAndWrite { extent, .. } => {
                 let extent = *extent;
                 if let Some(write) = self.blocking(extent) {
                     write.waiting.push_back(request);
                 } else if self.has_room(core, extent) && self.throttled.is_empty() {
-                    self.write(core, request);
+                    self.change(core, request);
                 } else {
                     self.throttled.push_back(request);
                 }
@@ -59,7 +61,12 @@ impl<D: Data> Owner<D> {
         let waiting = self.throttled.len() + self.syncs.len();
         self.throttled.retain(|request| request.op != op);
         self.syncs.retain(|sync| *sync != op);
-        if self.throttled.len() + self.syncs.len() < waiting || self.pending.forget_waiting(op) {
+        let compared = self.reads.values_mut().any(|read| {
+            let found = read.compare.take_if(|request| request.op == op).is_some();
+            read.op.take_if(|_| found);
+            found
+        });
+        if compared || self.throttled.len() + self.syncs.len() < waiting || self.pending.forget_waiting(op) {
             core.answer(op, Outcome::NotServing);
         }
     }
@@ -87,8 +94,16 @@ impl<D: Data> Owner<D> {
         held == 0 || held + extent.blocks <= self.limit.blocks()
     }
 
-    fn write(&mut self, core: &mut Core<D>, request: Request<D>) {
-        let Operation::Write { extent, data, fua } = request.operation else { return };
+    /// Begin what changes blocks.
+    fn change(&mut self, core: &mut Core<D>, request: Request<D>) {
+        match request.operation {
+            Operation::Write { extent, data, fua } => self.write(core, request.op, extent, data, fua),
+            Operation::CompareAndWrite { extent, .. } => self.look_before(core, request, extent),
+            Operation::Read(_) | Operation::Flush => {}
+        }
+    }
+
+    fn write(&mut self, core: &mut Core<D>, op: OpId, extent: Extent, data: D, fua: bool) {
         self.newest = self.newest.next();
         let version = self.newest;
         let owed = matches!(self.mode, OwnerMode::Mirrored { .. });
@@ -103,7 +118,7 @@ impl<D: Data> Owner<D> {
         self.pending.insert(
             version,
             PendingWrite {
-                op: request.op,
+                op,
                 extent,
                 fua,
                 position: position.map(|(_, position)| position),
@@ -159,14 +174,13 @@ impl<D: Data> Owner<D> {
 
     /// Admit writes that waited for room, in their order.
     pub(super) fn admit_waiting(&mut self, core: &mut Core<D>) {
-        while let Some(Request { operation: Operation::Write { extent, .. }, .. }) = self.throttled.front() {
-            let extent = *extent;
+        while let Some(extent) = self.throttled.front().and_then(|request| request.operation.extent()) {
             if let Some(version) = self.pending.meets(extent) {
                 let request = self.throttled.pop_front().expect("just seen");
                 self.pending.get_mut(version).expect("just found").waiting.push_back(request);
             } else if self.has_room(core, extent) {
                 let request = self.throttled.pop_front().expect("just seen");
-                self.write(core, request);
+                self.change(core, request);
             } else {
                 return;
             }
@@ -195,28 +209,76 @@ impl<D: Data> Owner<D> {
     }
 
     fn read(&mut self, core: &mut Core<D>, op: OpId, extent: Extent) {
-        let overlay: Vec<(Extent, D)> = core
-            .memory
-            .map
-            .overlapping(extent)
-            .filter_map(|(at, piece)| {
-                let part = at.intersection(extent)?;
-                Some((part, piece.data.slice(part.lba - at.lba, part.blocks)))
-            })
-            .collect();
+        let overlay = in_ram(core, extent);
         let Some(span) = uncovered_span(extent, &overlay) else {
             let data = overlay.into_iter().map(|(_, data)| data).collect();
             self.complete(core, op, Outcome::Data(data));
             return;
         };
         let id = core.next_io();
-        self.reads.insert(id, DiskRead { op: Some(op), extent, span, overlay });
+        self.reads.insert(id, DiskRead { op: Some(op), extent, span, overlay, compare: None });
         core.actions.push_back(Action::Disk { id, command: DiskCommand::Read(span) });
     }
 
-    pub(super) fn on_read_done(&mut self, core: &mut Core<D>, read: DiskRead<D>, result: Result<Option<D>, IoError>) {
+    /// COMPARE AND WRITE: see what is there. The disk is asked for all of it, and not only for what RAM lacks: what is in
+    /// RAM now may have gone to the disk when the answer comes.
+    fn look_before(&mut self, core: &mut Core<D>, request: Request<D>, extent: Extent) {
+        let overlay = in_ram(core, extent);
+        if uncovered_span(extent, &overlay).is_none() {
+            let data: Vec<D> = overlay.into_iter().map(|(_, data)| data).collect();
+            self.compare(core, request, &data);
+            return;
+        }
+        let id = core.next_io();
+        let (op, span) = (Some(request.op), extent);
+        self.reads.insert(id, DiskRead { op, extent, span, overlay: Vec::new(), compare: Some(request) });
+        core.actions.push_back(Action::Disk { id, command: DiskCommand::Read(span) });
+    }
+
+    /// The disk has said what is there. Writes that have come meanwhile count; one that is not acknowledged is waited for.
+    fn compare_with_disk(&mut self, core: &mut Core<D>, request: Request<D>, mut read: DiskRead<D>, disk: &D) {
+        if !self.serves() {
+            self.complete(core, request.op, Outcome::NotServing);
+        } else if let Some(write) = self.blocking(read.extent) {
+            write.waiting.push_back(request);
+        } else if self.has_room(core, read.extent) {
+            read.overlay = in_ram(core, read.extent);
+            self.compare(core, request, &read.assemble(disk));
+        } else {
+            self.throttled.push_front(request);
+        }
+    }
+
+    /// The comparison and the write are one step: nothing can come between.
+    fn compare(&mut self, core: &mut Core<D>, request: Request<D>, present: &[D]) {
+        let Operation::CompareAndWrite { extent, data, fua } = request.operation else { return };
+        let mut lba = 0;
+        for part in present {
+            let expected = data.slice(lba, part.blocks());
+            if let Some(offset) = part.first_difference(&expected) {
+                let at = lba * u64::from(core.config.block_bytes) + offset;
+                self.complete(core, request.op, Outcome::Miscompare(at));
+                return;
+            }
+            lba += part.blocks();
+        }
+        self.write(core, request.op, extent, data.slice(extent.blocks, extent.blocks), fua);
+    }
+
+    pub(super) fn on_read_done(
+        &mut self,
+        core: &mut Core<D>,
+        mut read: DiskRead<D>,
+        result: Result<Option<D>, IoError>,
+    ) {
         let Some(op) = read.op else { return };
         let outcome = match result {
+            Ok(Some(data)) if data.blocks() == read.span.blocks && read.compare.is_some() => {
+                if let Some(request) = read.compare.take() {
+                    self.compare_with_disk(core, request, read, &data);
+                }
+                return;
+            }
             Ok(Some(data)) if data.blocks() == read.span.blocks => Outcome::Data(read.assemble(&data)),
             Ok(_) => Outcome::Failed(IoError::Path),
             Err(error) => Outcome::Failed(error),
@@ -239,6 +301,15 @@ impl<D: Data> DiskRead<D> {
         parts.extend(from_disk(at, self.extent.end()));
         parts
     }
+}
+
+/// What RAM has of `extent`, in disk order.
+fn in_ram<D: Data>(core: &Core<D>, extent: Extent) -> Vec<(Extent, D)> {
+    let pieces = core.memory.map.overlapping(extent).filter_map(|(at, piece)| {
+        let part = at.intersection(extent)?;
+        Some((part, piece.data.slice(part.lba - at.lba, part.blocks)))
+    });
+    pieces.collect()
 }
 
 /// From the first block of `extent` that `overlay` (in disk order) does not cover to the last one.
