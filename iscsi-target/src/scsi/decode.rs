@@ -48,6 +48,19 @@ pub struct ReportOpcodes {
     pub allocation: u32,
 }
 
+/// READ DEFECT DATA (SBC-3 5.17, 5.18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadDefectData {
+    /// The twelve-byte command with its longer header.
+    pub twelve: bool,
+    /// REQ_PLIST and REQ_GLIST, in the bits in which the header answers them.
+    pub lists: u8,
+    /// DEFECT LIST FORMAT.
+    pub format: u8,
+    /// ALLOCATION LENGTH.
+    pub allocation: u32,
+}
+
 /// What a CDB asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the standards, named as there")]
@@ -64,6 +77,12 @@ pub enum Operation {
     ReadCapacity10,
     /// SBC-3 5.16.
     ReadCapacity16 { allocation: u32 },
+    /// SBC-3 5.17, 5.18.
+    ReadDefectData(ReadDefectData),
+    /// SBC-3 5.4.
+    GetLbaStatus { lba: u64, allocation: u32 },
+    /// SPC-4 6.8.
+    LogSense { page_control: u8, page: u8, subpage: u8, pointer: u16, allocation: u32 },
     /// SPC-4 6.13, 6.14.
     ModeSense(ModeSense),
     /// SPC-4 6.11, 6.12.
@@ -256,6 +275,37 @@ pub(super) fn start_stop_unit(cdb: &[u8]) -> Decoded<'_> {
         Operation::Block(BlockCommand::StartStopUnit { start: flags & 0x01 != 0, no_flush: flags & 0x04 != 0 })
     })
     .parse(cdb)
+}
+
+pub(super) fn log_sense(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u16, be_u8, be_u8, be_u8, be_u16, be_u16), |(_, page, subpage, _, pointer, allocation)| {
+        Operation::LogSense {
+            page_control: page >> 6,
+            page: page & 0x3F,
+            subpage,
+            pointer,
+            allocation: allocation.into(),
+        }
+    })
+    .parse(cdb)
+}
+
+pub(super) fn read_defect_data_10(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u16, be_u8, be_u32, be_u16), |(_, flags, _, allocation)| read_defect_data(false, flags, allocation.into()))
+        .parse(cdb)
+}
+
+pub(super) fn read_defect_data_12(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u8, be_u8, be_u32, be_u32), |(_, flags, _, allocation)| read_defect_data(true, flags, allocation))
+        .parse(cdb)
+}
+
+fn read_defect_data(twelve: bool, flags: u8, allocation: u32) -> Operation {
+    Operation::ReadDefectData(ReadDefectData { twelve, lists: flags & 0x18, format: flags & 0x07, allocation })
+}
+
+pub(super) fn get_lba_status(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u16, be_u64, be_u32), |(_, lba, allocation)| Operation::GetLbaStatus { lba, allocation }).parse(cdb)
 }
 
 pub(super) fn report_target_port_groups(cdb: &[u8]) -> Decoded<'_> {

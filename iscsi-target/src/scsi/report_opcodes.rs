@@ -99,7 +99,7 @@ mod tests {
     fn all_commands_lists_every_row_once() {
         let plain = reported(0, 0, 0, false).unwrap();
         assert_eq!(plain.len(), 4 + 8 * TABLE.len());
-        assert_eq!(plain[..12], [0, 0, 1, 0x38, 0x00, 0, 0, 0, 0, 0, 0, 6]);
+        assert_eq!(plain[..12], [0, 0, 1, 0x58, 0x00, 0, 0, 0, 0, 0, 0, 6]);
         assert!(plain[4..].chunks(8).any(|entry| entry == [0x9E, 0, 0, 0x10, 0, 1, 0, 16]));
         let timed = reported(0, 0, 0, true).unwrap();
         assert_eq!(timed.len(), 4 + 20 * TABLE.len());
@@ -133,7 +133,7 @@ mod tests {
     fn what_is_not_there() {
         let not_supported = Ok(vec![0, 1, 0, 0]);
         assert_eq!(reported(1, 0xFF, 0, true), not_supported);
-        assert_eq!(reported(2, 0x9E, 0x12, false), not_supported);
+        assert_eq!(reported(2, 0x9E, 0x13, false), not_supported);
         assert_eq!(reported(3, 0x28, 1, false), not_supported);
         assert!(reported(4, 0x28, 0, false).is_err());
     }

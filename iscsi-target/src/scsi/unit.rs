@@ -18,7 +18,7 @@ use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
 use crate::scsi::protection::Protection;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
 use crate::scsi::{
-    Command, InitiatorPort, NexusId, Response, Status, capacity, inquiry, missing_lun, mode, port_groups,
+    Command, InitiatorPort, NexusId, Response, Status, capacity, defects, inquiry, log, missing_lun, mode, port_groups,
     report_opcodes, vpd,
 };
 
@@ -340,6 +340,11 @@ impl LogicalUnit {
             Operation::ReportLuns { .. } => Verdict::ReportLuns,
             Operation::ReadCapacity10 => capacity::read_capacity_10(config).into(),
             Operation::ReadCapacity16 { allocation } => capacity::read_capacity_16(config, allocation).into(),
+            Operation::ReadDefectData(request) => defects::read_defect_data(&request).into(),
+            Operation::GetLbaStatus { lba, allocation } => defects::get_lba_status(config, lba, allocation).into(),
+            Operation::LogSense { page_control, page, subpage, pointer, allocation } => {
+                log::sense(page_control, page, subpage, pointer, allocation).into()
+            }
             Operation::ModeSense(request) => {
                 mode::sense(config, self.is_protected_from(command.nexus), &request).into()
             }

@@ -6,8 +6,8 @@ use crate::scsi::block::{MAX_TRANSFER_BYTES, MAX_WRITE_SAME_BYTES};
 use crate::scsi::config::UnitConfig;
 use crate::scsi::inquiry::{PRODUCT, VENDOR};
 
-/// Pages that there are, in ascending order. No logical block provisioning page: the units are not thin.
-const PAGES: [u8; 8] = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1];
+/// Pages that there are, in ascending order. No page B6h: there are no zones.
+const PAGES: [u8; 9] = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1, 0xB2];
 /// OPTIMAL TRANSFER LENGTH: larger commands gain nothing.
 const OPTIMAL_TRANSFER_BYTES: u32 = 1 << 20;
 
@@ -23,6 +23,7 @@ pub fn page(config: &UnitConfig, ports: &[TargetPort], port: Option<&TargetPort>
         0x88 => scsi_ports(config, ports),
         0xB0 => block_limits(config),
         0xB1 => block_device_characteristics(config),
+        0xB2 => provisioning(),
         _ => return None,
     };
     let length = u16::try_from(body.len()).expect("a page of at most 255 ports and a few strings");
@@ -160,6 +161,11 @@ fn block_device_characteristics(config: &UnitConfig) -> Vec<u8> {
     bytes
 }
 
+/// Page B2h (SBC-3 6.6): fully provisioned, so there is nothing to unmap.
+fn provisioning() -> Vec<u8> {
+    vec![0; 4]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn exactly_the_listed_pages_exist() {
-        assert_eq!(body(0x00), [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1]);
+        assert_eq!(body(0x00), [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1, 0xB2]);
         for code in 0..=u8::MAX {
             assert_eq!(page(&config(), &[], None, code).is_some(), PAGES.contains(&code), "{code:02x}");
         }
@@ -227,5 +233,6 @@ mod tests {
         assert_eq!(body(0x86).len(), 60);
         assert_eq!(body(0x87), [0x3F, 0xFF, 0, 0]);
         assert_eq!((body(0xB1).len(), &body(0xB1)[..2]), (60, &[0, 1][..]));
+        assert_eq!(body(0xB2), [0; 4]);
     }
 }
