@@ -98,6 +98,8 @@ pub struct LogicalUnit {
     groups: PortGroups,
     nexuses: BTreeMap<NexusId, Nexus>,
     reserved_by: Option<NexusId>,
+    /// SWP, as initiators have set it; known to this head alone, and forgotten with its role, as a RESERVE is.
+    software_protected: bool,
 }
 
 impl LogicalUnit {
@@ -118,6 +120,7 @@ impl LogicalUnit {
             groups,
             nexuses: BTreeMap::new(),
             reserved_by: None,
+            software_protected: false,
         }
     }
 
@@ -167,6 +170,13 @@ impl LogicalUnit {
         }
     }
 
+    /// Tell every nexus but `known_to`, who did it.
+    fn raise_for_others(&mut self, known_to: NexusId, attention: Attention) {
+        for (_, nexus) in self.nexuses.iter_mut().filter(|(id, _)| **id != known_to) {
+            nexus.attentions.raise(attention);
+        }
+    }
+
     /// A nexus has learnt of `attention` in another way.
     pub fn forget(&mut self, nexus: NexusId, attention: Attention) {
         if let Some(nexus) = self.nexuses.get_mut(&nexus) {
@@ -187,7 +197,8 @@ impl LogicalUnit {
 
     /// Whether a nexus may only read; one that is not known (any more) may not change anything that is protected at all.
     fn is_protected_from(&self, nexus: NexusId) -> bool {
-        self.nexuses.get(&nexus).map_or_else(|| self.config.protection.covers(""), |nexus| nexus.protected)
+        self.software_protected
+            || self.nexuses.get(&nexus).map_or_else(|| self.config.protection.covers(""), |nexus| nexus.protected)
     }
 
     /// The unit has become larger.
@@ -200,6 +211,7 @@ impl LogicalUnit {
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
     pub fn reset(&mut self) {
         self.reserved_by = None;
+        self.software_protected = false;
         self.raise(Attention::Reset);
     }
 
@@ -216,6 +228,9 @@ impl LogicalUnit {
         {
             // A RESERVE does not move with the ownership; its holder has to know.
             nexus.attentions.raise(Attention::PowerOn);
+        }
+        if access != Access::Serving && std::mem::take(&mut self.software_protected) {
+            self.raise(Attention::ModeParametersChanged);
         }
         self.active_group = active_group;
         self.set_states();
@@ -264,6 +279,13 @@ impl LogicalUnit {
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         self.reserved_by.is_some()
+    }
+
+    /// Whether who comes through the other head is kept out, with a write if `writes`: that head knows nothing of what
+    /// initiators have asked of this one.
+    #[must_use]
+    pub fn keeps_out_the_other_head(&self, writes: bool) -> bool {
+        self.is_reserved() || (writes && self.software_protected)
     }
 
     /// What becomes of `command`.
@@ -346,11 +368,10 @@ impl LogicalUnit {
                 log::sense(page_control, page, subpage, pointer, allocation).into()
             }
             Operation::ModeSense(request) => {
-                mode::sense(config, self.is_protected_from(command.nexus), &request).into()
+                let protected = self.is_protected_from(command.nexus);
+                mode::sense(config, protected, self.software_protected, &request).into()
             }
-            Operation::ModeSelect { ten, length } => {
-                mode::select(config, ten, length, command.data_out.as_deref()).into()
-            }
+            Operation::ModeSelect { ten, length } => self.mode_select(command, ten, length).into(),
             Operation::ReportTargetPortGroups { extended, allocation } => {
                 port_groups::report(&self.groups, extended, allocation).into()
             }
@@ -374,6 +395,20 @@ impl LogicalUnit {
                 Response::good().into()
             }
             Operation::Block(block) => block::begin(config, command, block),
+        }
+    }
+
+    /// MODE SELECT. A head that does not own the unit cannot write-protect it.
+    fn mode_select(&mut self, command: &Command, ten: bool, length: u32) -> Response {
+        match mode::select(&self.config, self.software_protected, ten, length, command.data_out.as_deref()) {
+            Ok(swp) if swp == self.software_protected => Response::good(),
+            Ok(_) if self.access != Access::Serving => Response::check(SenseCode::STANDBY),
+            Ok(swp) => {
+                self.software_protected = swp;
+                self.raise_for_others(command.nexus, Attention::ModeParametersChanged);
+                Response::good()
+            }
+            Err(sense) => Response::check(sense),
         }
     }
 

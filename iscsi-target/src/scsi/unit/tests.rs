@@ -144,6 +144,58 @@ fn the_gate_as_a_table() {
     assert!(table == expected, "the gate is now:\n{table}");
 }
 
+/// MODE SELECT(6) of the control page.
+const SELECT_CONTROL: [u8; 6] = [0x15, 0x10, 0, 0, 16, 0];
+
+fn control_page(swp: u8) -> [u8; 16] {
+    [0, 0, 0, 0, 0x0A, 0x0A, 0x02, 0x10, swp, 0, 0, 0, 0, 0, 0, 0]
+}
+
+#[test]
+fn software_write_protection_holds_for_all_and_the_others_are_told() {
+    let mut unit = serving(config());
+    let write = |nexus| Command { nexus, ..command_with(&[0x2A, 0, 0, 0, 0, 0, 0, 0, 1], &[0; 512]) };
+    let protected = |unit: &mut LogicalUnit| match unit.handle(&command(&[0x1A, 0x08, 0x0A, 0, 255])) {
+        Verdict::Done(Response { data_in: DataIn::Parameters(bytes), .. }) => (bytes[2] & 0x80, bytes[8] & 0x08),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
+    assert_eq!(protected(&mut unit), (0x80, 0x08));
+    assert_eq!(cell(&unit.handle(&write(NEXUS))), "07/27/00");
+    assert_eq!(cell(&unit.handle(&write(OTHER))), "06/2A/01");
+    assert_eq!(cell(&unit.handle(&write(OTHER))), "07/27/00");
+    assert_eq!(cell(&unit.handle(&command(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]))), "io");
+    assert!(unit.keeps_out_the_other_head(true) && !unit.keeps_out_the_other_head(false));
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0)))), "good");
+    assert_eq!(protected(&mut unit), (0, 0));
+    assert_eq!(cell(&unit.handle(&write(NEXUS))), "io");
+    assert!(!unit.keeps_out_the_other_head(true));
+}
+
+#[test]
+fn software_write_protection_ends_with_the_role() {
+    let mut unit = serving(config());
+    let write = command_with(&[0x2A, 0, 0, 0, 0, 0, 0, 0, 1], &[0; 512]);
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
+    unit.set_access(Access::Changing, None);
+    assert!(unit.keeps_out_the_other_head(true), "not lost yet");
+    unit.set_access(Access::Forwarding, Some(GroupId(2)));
+    let told: Vec<_> = (0..3).map(|_| cell(&unit.handle(&write))).collect();
+    assert_eq!(told, ["06/2A/01", "06/2A/06", "io"]);
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "02/04/0B");
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0)))), "good", "it changes nothing");
+    assert!(!unit.keeps_out_the_other_head(true));
+}
+
+#[test]
+fn a_reset_ends_software_write_protection() {
+    let mut unit = serving(config());
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
+    unit.reset();
+    calm(&mut unit);
+    assert_eq!(cell(&unit.handle(&command_with(&[0x0A, 0, 0, 0, 1, 0], &[0; 512]))), "io");
+}
+
 /// Only this initiator may write.
 fn writers(name: &str) -> Protection {
     Protection::EverybodyBut(std::iter::once(name.to_owned()).collect())
