@@ -28,6 +28,7 @@
 //! disk = "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
 //! preferred = "a"                      # optional; "a" is the default
 //! block-bytes = 512                    # optional: 512 or 4096; otherwise the disk's own
+//! removable = false                    # optional: initiators may eject the medium, and load it
 //! read-only = false                    # optional
 //! # writers = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these initiators may write; others read
 //! ```
@@ -144,6 +145,8 @@ pub struct Lun {
     pub preferred: HeadName,
     /// 512 or 4096; `None`: as the disk has it.
     pub block_bytes: Option<u32>,
+    /// Whether initiators may eject the medium, and load it again.
+    pub removable: bool,
     /// Whether initiators may only read.
     pub read_only: bool,
     /// The iSCSI names, in their normal form, of the only initiators that may write; `None`: all may, unless it is

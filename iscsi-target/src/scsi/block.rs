@@ -180,11 +180,6 @@ fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Resul
             let Extent { lba, blocks } = to_the_end(config, extent)?;
             if blocks == 0 { Response::good().into() } else { without_data(BlockOp::Flush { lba, blocks }) }
         }
-        // The medium stays; stopping only makes it safe.
-        BlockCommand::StartStopUnit { start: false, no_flush: false } => {
-            without_data(BlockOp::Flush { lba: 0, blocks: config.blocks })
-        }
-        BlockCommand::StartStopUnit { .. } => Response::good().into(),
     })
 }
 

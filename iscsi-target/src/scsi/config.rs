@@ -19,6 +19,8 @@ pub struct UnitConfig {
     pub blocks: u64,
     /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT, below 16.
     pub physical_block_exponent: u8,
+    /// RMB: the medium can be ejected and loaded.
+    pub removable: bool,
     /// Whether the disk has no rotating medium.
     pub solid_state: bool,
     /// The target port group of this head.

@@ -48,6 +48,19 @@ pub struct ReportOpcodes {
     pub allocation: u32,
 }
 
+/// START STOP UNIT (SBC-3 5.20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartStop {
+    /// START: start, or load; otherwise stop, or eject.
+    pub start: bool,
+    /// LOEJ: load or eject.
+    pub load_eject: bool,
+    /// `NO_FLUSH`.
+    pub no_flush: bool,
+    /// POWER CONDITION; when it is not 0, `start` and `load_eject` mean nothing.
+    pub power_condition: u8,
+}
+
 /// READ DEFECT DATA (SBC-3 5.17, 5.18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadDefectData {
@@ -81,6 +94,10 @@ pub enum Operation {
     ReadDefectData(ReadDefectData),
     /// SBC-3 5.4.
     GetLbaStatus { lba: u64, allocation: u32 },
+    /// SBC-3 5.20.
+    StartStopUnit(StartStop),
+    /// SBC-3 5.9.
+    PreventAllowMediumRemoval { prevent: bool },
     /// SPC-4 6.8.
     LogSense { page_control: u8, page: u8, subpage: u8, pointer: u16, allocation: u32 },
     /// SPC-4 6.13, 6.14.
@@ -121,8 +138,6 @@ pub enum BlockCommand {
     PreFetch { extent: Extent },
     /// SBC-3 5.22, 5.23.
     SynchronizeCache { extent: Extent },
-    /// SBC-3 5.20.
-    StartStopUnit { start: bool, no_flush: bool },
 }
 
 /// Result of a decoder.
@@ -272,9 +287,18 @@ medium! {
 
 pub(super) fn start_stop_unit(cdb: &[u8]) -> Decoded<'_> {
     map((be_u32, be_u8), |(_, flags)| {
-        Operation::Block(BlockCommand::StartStopUnit { start: flags & 0x01 != 0, no_flush: flags & 0x04 != 0 })
+        Operation::StartStopUnit(StartStop {
+            start: flags & 0x01 != 0,
+            load_eject: flags & 0x02 != 0,
+            no_flush: flags & 0x04 != 0,
+            power_condition: flags >> 4,
+        })
     })
     .parse(cdb)
+}
+
+pub(super) fn prevent_allow(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u32, be_u8), |(_, flags)| Operation::PreventAllowMediumRemoval { prevent: flags & 0x01 != 0 }).parse(cdb)
 }
 
 pub(super) fn log_sense(cdb: &[u8]) -> Decoded<'_> {

@@ -1,9 +1,9 @@
 //! A logical unit as one head presents it: who talks to it, what they must be told, and the gate that every command
 //! passes.
 //!
-//! The gate, in order: opcode table and reserved bits, unit attention, access state, write protection, reservation;
-//! ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access state
-//! changed", which it reports itself: Linux would ask again two seconds later only.
+//! The gate, in order: opcode table and reserved bits, unit attention, access state, medium, write protection,
+//! reservation; ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access
+//! state changed", which it reports itself: Linux would ask again two seconds later only.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use alua::{AccessState, GroupId, PortGroups, StatusCode};
 use crate::scsi::attention::{Attention, Attentions};
 use crate::scsi::block::{self, BlockIo};
 use crate::scsi::config::UnitConfig;
-use crate::scsi::decode::Operation;
+use crate::scsi::decode::{BlockCommand, Extent, Operation, StartStop};
+use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
 use crate::scsi::protection::Protection;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
@@ -98,7 +99,8 @@ pub struct LogicalUnit {
     groups: PortGroups,
     nexuses: BTreeMap<NexusId, Nexus>,
     reserved_by: Option<NexusId>,
-    /// SWP, as initiators have set it; known to this head alone, and forgotten with its role, as a RESERVE is.
+    medium: Medium,
+    /// SWP, as initiators have set it; like the medium known to this head alone, and forgotten with its role.
     software_protected: bool,
 }
 
@@ -111,6 +113,7 @@ impl LogicalUnit {
     pub fn new(config: UnitConfig) -> Self {
         config.assert_bounds();
         let groups = PortGroups::new(config.ports.clone(), AccessState::Unavailable);
+        let medium = Medium::new(config.removable);
         Self {
             config,
             access: Access::Unavailable,
@@ -120,6 +123,7 @@ impl LogicalUnit {
             groups,
             nexuses: BTreeMap::new(),
             reserved_by: None,
+            medium,
             software_protected: false,
         }
     }
@@ -155,9 +159,10 @@ impl LogicalUnit {
         self.nexuses.insert(nexus, Nexus { initiator, relative_port, protected, attentions });
     }
 
-    /// A nexus is gone, and its RESERVE with it.
+    /// A nexus is gone, and its RESERVE and PREVENT with it.
     pub fn remove_nexus(&mut self, nexus: NexusId) {
         self.nexuses.remove(&nexus);
+        self.medium.remove_nexus(nexus);
         if self.reserved_by == Some(nexus) {
             self.reserved_by = None;
         }
@@ -211,6 +216,7 @@ impl LogicalUnit {
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
     pub fn reset(&mut self) {
         self.reserved_by = None;
+        self.medium.reset();
         self.software_protected = false;
         self.raise(Attention::Reset);
     }
@@ -228,6 +234,9 @@ impl LogicalUnit {
         {
             // A RESERVE does not move with the ownership; its holder has to know.
             nexus.attentions.raise(Attention::PowerOn);
+        }
+        if access != Access::Serving && self.medium.forget() {
+            self.raise(Attention::MediumMayHaveChanged);
         }
         if access != Access::Serving && std::mem::take(&mut self.software_protected) {
             self.raise(Attention::ModeParametersChanged);
@@ -285,7 +294,7 @@ impl LogicalUnit {
     /// initiators have asked of this one.
     #[must_use]
     pub fn keeps_out_the_other_head(&self, writes: bool) -> bool {
-        self.is_reserved() || (writes && self.software_protected)
+        self.is_reserved() || self.medium.is_ejected() || (writes && self.software_protected)
     }
 
     /// What becomes of `command`.
@@ -319,6 +328,9 @@ impl LogicalUnit {
             Gate::Refuse(why) => {
                 return Err(Sense::from(SenseCode { key: SenseKey::NotReady, asc: why.asc, ascq: why.ascq }).into());
             }
+        }
+        if row.order.needs_medium() && self.medium.is_ejected() {
+            return Err(Sense::from(SenseCode::MEDIUM_NOT_PRESENT).into());
         }
         if row.order == Order::Write && self.is_protected_from(nexus) {
             return Err(Sense::from(SenseCode::WRITE_PROTECTED).into());
@@ -383,7 +395,12 @@ impl LogicalUnit {
                 report_opcodes::task_management_functions(extended, allocation).into()
             }
             // It would bind nobody at the owner.
-            Operation::Reserve | Operation::Release if self.access == Access::Forwarding => {
+            Operation::Reserve
+            | Operation::Release
+            | Operation::PreventAllowMediumRemoval { .. }
+            | Operation::StartStopUnit(StartStop { load_eject: true, power_condition: 0, .. })
+                if self.access == Access::Forwarding =>
+            {
                 Response::check(SenseCode::STANDBY).into()
             }
             Operation::Reserve => {
@@ -394,8 +411,31 @@ impl LogicalUnit {
                 self.reserved_by.take_if(|holder| *holder == command.nexus);
                 Response::good().into()
             }
+            Operation::PreventAllowMediumRemoval { prevent } => {
+                // Of a nexus that is gone nobody would hear that it allows it again.
+                self.medium.prevent(command.nexus, prevent && self.nexuses.contains_key(&command.nexus));
+                Response::good().into()
+            }
+            Operation::StartStopUnit(asked) => self.start_stop(command, asked),
             Operation::Block(block) => block::begin(config, command, block),
         }
+    }
+
+    /// START STOP UNIT: the medium counts as gone from now on, before what it has to have is on it. If that fails, the
+    /// data is safe as ever, and whoever asked is told.
+    fn start_stop(&mut self, command: &Command, asked: StartStop) -> Verdict {
+        let done = match self.medium.start_stop(asked) {
+            Ok(done) => done,
+            Err(sense) => return sense.into(),
+        };
+        if done.loaded {
+            self.raise_for_others(command.nexus, Attention::MediumMayHaveChanged);
+        }
+        if !done.flush {
+            return Response::good().into();
+        }
+        let to_the_end = Extent { lba: 0, blocks: 0 };
+        block::begin(&self.config, command, BlockCommand::SynchronizeCache { extent: to_the_end })
     }
 
     /// MODE SELECT. A head that does not own the unit cannot write-protect it.

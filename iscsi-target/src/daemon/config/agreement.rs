@@ -98,6 +98,9 @@ impl Lun {
         if let Some(bytes) = self.block_bytes {
             settings.insert(self.key("block-bytes"), bytes.to_string());
         }
+        if self.removable {
+            settings.insert(self.key("removable"), "true".to_owned());
+        }
         settings
     }
 

@@ -356,13 +356,14 @@ fn check_lun(
         };
         accept(checked, |_| None, &bytes.span(), &key("block-bytes"), raw::BLOCK_BYTES_RIGHT, findings)
     });
+    let removable = raw.removable.is_some_and(Spanned::into_inner);
     let read_only = raw.read_only.is_some_and(Spanned::into_inner);
     let writers = match raw.writers {
         Some(writers) => check_writers(writers, read_only, &key("writers"), findings).map(Some),
         None => Some(None),
     };
     let (id, name, disk, preferred, block_bytes) = (id?, name?, disk?, preferred?, block_bytes?);
-    Some(Lun { id, name, disk, preferred, block_bytes, read_only, writers: writers? })
+    Some(Lun { id, name, disk, preferred, block_bytes, removable, read_only, writers: writers? })
 }
 
 fn check_writers(

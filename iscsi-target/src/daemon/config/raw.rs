@@ -84,6 +84,7 @@ pub(super) struct RawLun {
     pub(super) disk: Field<String>,
     pub(super) preferred: Field<String>,
     pub(super) block_bytes: Field<u64>,
+    pub(super) removable: Field<bool>,
     pub(super) read_only: Field<bool>,
     pub(super) writers: Field<Vec<Spanned<String>>>,
 }
@@ -114,6 +115,7 @@ const RIGHT: &[(&str, &str)] = &[
     ("luns.disk", DISK_RIGHT),
     ("luns.preferred", "\"a\" or \"b\""),
     ("luns.block-bytes", BLOCK_BYTES_RIGHT),
+    ("luns.removable", "true or false"),
     ("luns.read-only", "true or false"),
     ("luns.writers", WRITERS_RIGHT),
 ];

@@ -264,6 +264,7 @@ fn unit_config(pair: &Pair, config: &LunConfig, superblock: &Superblock) -> Unit
         block_bytes: identity.block_bytes,
         blocks: superblock.visible_bytes() / u64::from(identity.block_bytes),
         physical_block_exponent: 0,
+        removable: config.removable,
         solid_state: false,
         my_group: Pair::group_of(pair.me),
         ports: pair.ports(),

@@ -221,12 +221,6 @@ fn flushes() {
         assert_eq!(flush(16, 8), BlockOp::Flush { lba: 16, blocks: 8 });
         assert_eq!(begun(&command(&cdb(opcode, 0, 0x1_0000, 0))), Response::good().into());
     }
-    let stop = begun(&command(&[0x1B, 0, 0, 0, 0]));
-    assert_eq!(io(stop).op, BlockOp::Flush { lba: 0, blocks: 0x1_0000 });
-    for (flags, good) in [(0x01, true), (0x04, true), (0x02, false), (0x30, false)] {
-        let verdict = begun(&command(&[0x1B, 0, 0, 0, flags]));
-        assert_eq!(verdict == Response::good().into(), good, "{flags:02x}");
-    }
 }
 
 #[test]

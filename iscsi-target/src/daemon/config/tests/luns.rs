@@ -62,6 +62,17 @@ writers = "all"
 }
 
 #[test]
+fn a_removable_medium() {
+    let with = |luns: &str| {
+        format!("target = {{ iqn = \"iqn.2026-11.com.example\" }}\nheads.a.portals = [\"127.0.0.1:3260\"]\n{luns}")
+    };
+    let config = Config::parse(&with("luns = [{ id = 0, name = \"d\", disk = \"/d\", removable = true }]"));
+    let lun = config.unwrap().luns[&0].clone();
+    assert!(lun.removable);
+    assert_eq!(lun.fixed_settings()["luns.0.removable"], "true");
+}
+
+#[test]
 fn what_concerns_one_lun_does_not_part_the_heads() {
     let here = Config::parse(PAIR).unwrap();
     let other = |from: &str, to: &str| Config::parse(&PAIR.replace(from, to)).unwrap();
