@@ -138,6 +138,8 @@ pub enum BlockCommand {
     PreFetch { extent: Extent },
     /// SBC-3 5.22, 5.23.
     SynchronizeCache { extent: Extent },
+    /// SBC-4, WRITE ATOMIC (16).
+    WriteAtomic { extent: Extent, fua: bool },
 }
 
 /// Result of a decoder.
@@ -283,6 +285,15 @@ medium! {
     pre_fetch_16(extent_16) _flags, extent => BlockCommand::PreFetch { extent };
     synchronize_cache_10(extent_10) _flags, extent => BlockCommand::SynchronizeCache { extent };
     synchronize_cache_16(extent_16) _flags, extent => BlockCommand::SynchronizeCache { extent };
+}
+
+/// The transfer length has two bytes only; before it, the boundary.
+pub(super) fn write_atomic_16(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u8, be_u8, be_u64, be_u16, be_u16), |(_, flags, lba, _, blocks)| {
+        let extent = Extent { lba, blocks: blocks.into() };
+        Operation::Block(BlockCommand::WriteAtomic { extent, fua: flags & DPO_FUA_FUA != 0 })
+    })
+    .parse(cdb)
 }
 
 pub(super) fn start_stop_unit(cdb: &[u8]) -> Decoded<'_> {

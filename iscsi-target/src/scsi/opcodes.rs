@@ -102,6 +102,8 @@ pub struct Row {
     decode: fn(&[u8]) -> Decoded<'_>,
 }
 
+/// OPERATION CODE of WRITE ATOMIC(16), which not every unit offers.
+pub const WRITE_ATOMIC_16: u8 = 0x9C;
 /// Bits of byte 1 that hold a service action.
 const SERVICE_ACTION: u8 = 0x1F;
 
@@ -172,7 +174,7 @@ macro_rules! table {
 }
 
 // Bits left out on purpose: RDPROTECT, WRPROTECT and VRPROTECT (no protection information), UNMAP and ANCHOR (not thin),
-// POWER CONDITION MODIFIER, NACA. FUA_NV and SYNC_NV are obsolete and harmless; GROUP NUMBER
+// ATOMIC BOUNDARY, POWER CONDITION MODIFIER, NACA. FUA_NV and SYNC_NV are obsolete and harmless; GROUP NUMBER
 // only sorts statistics; DPO is a hint.
 #[rustfmt::skip]
 table! {
@@ -209,6 +211,7 @@ table! {
     "PRE-FETCH(16)"             [0x90, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] pre_fetch_16 None Medium Read Read;
     "SYNCHRONIZE CACHE(16)"     [0x91, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] synchronize_cache_16 None Medium Change Flush;
     "WRITE SAME(16)"            [0x93, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_same_16 Out Medium Change Write;
+    "WRITE ATOMIC(16)"          [0x9C, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0x1F, 0] write_atomic_16 Out Medium Change Write;
     "READ CAPACITY(16)" / 0x10  [0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] read_capacity_16 In Configuration Always Medium;
     "GET LBA STATUS" / 0x12     [0x9E, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] get_lba_status In Medium Read Medium;
     "REPORT LUNS"               [0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0]      report_luns In Identity Always Free;

@@ -304,6 +304,9 @@ impl LogicalUnit {
             Ok(parsed) => parsed,
             Err(sense) => return sense.into(),
         };
+        if !self.config.offers(row) {
+            return Sense::from(SenseCode::INVALID_OPERATION_CODE).into();
+        }
         if let Err(verdict) = self.admit(command.nexus, row, &operation) {
             return verdict;
         }
@@ -390,7 +393,9 @@ impl LogicalUnit {
             Operation::SetTargetPortGroups { length } => {
                 port_groups::set(&self.groups, length, command.data_out.as_deref())
             }
-            Operation::ReportSupportedOperationCodes(request) => report_opcodes::operation_codes(&request).into(),
+            Operation::ReportSupportedOperationCodes(request) => {
+                report_opcodes::operation_codes(config, &request).into()
+            }
             Operation::ReportSupportedTaskManagementFunctions { extended, allocation } => {
                 report_opcodes::task_management_functions(extended, allocation).into()
             }

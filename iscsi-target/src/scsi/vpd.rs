@@ -150,7 +150,12 @@ fn block_limits(config: &UnitConfig) -> Vec<u8> {
     bytes.extend(in_blocks(OPTIMAL_TRANSFER_BYTES).to_be_bytes());
     bytes.resize(32, 0); // no prefetch limit, no UNMAP
     bytes.extend(u64::from(in_blocks(MAX_WRITE_SAME_BYTES)).to_be_bytes());
-    bytes.resize(60, 0); // no atomic writes
+    if config.atomic_bytes > 0 {
+        bytes.extend(in_blocks(config.atomic_bytes).to_be_bytes());
+        bytes.extend(u32::from(granularity).to_be_bytes()); // ATOMIC ALIGNMENT
+        bytes.extend(u32::from(granularity).to_be_bytes()); // ATOMIC TRANSFER LENGTH GRANULARITY
+    }
+    bytes.resize(60, 0); // no boundaries
     bytes
 }
 
@@ -223,8 +228,12 @@ mod tests {
         let mut expected = vec![1, 0, 0, 8, 0, 0, 0x80, 0, 0, 0, 8, 0];
         expected.resize(32, 0);
         expected.extend([0, 0, 0, 0, 0, 0, 0x80, 0]);
+        expected.extend([0, 0, 1, 0, 0, 0, 0, 8, 0, 0, 0, 8]);
         expected.resize(60, 0);
         assert_eq!(body(0xB0), expected);
+        let config = UnitConfig { atomic_bytes: 0, ..config() };
+        expected[40..].fill(0);
+        assert_eq!(block_limits(&config), expected);
     }
 
     #[test]

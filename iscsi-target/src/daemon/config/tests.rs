@@ -69,6 +69,8 @@ fn a_pair() {
         disk: PathBuf::from("/dev/disk/by-id/wwn-0x5000c500a1b2c3d4"),
         preferred: HeadName::B,
         block_bytes: Some(4096),
+        physical_block_bytes: None,
+        atomic_write_bytes: None,
         removable: false,
         read_only: true,
         writers: None,
@@ -191,7 +193,7 @@ disk = "/srv/e"
               right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
             line 20, column 1: luns[1].nmae: there is no such setting
               found: nmae
-              right: one of id, name, disk, preferred, block-bytes, removable, read-only, writers"#]],
+              right: one of id, name, disk, preferred, block-bytes, physical-block-bytes, atomic-write-bytes, removable, read-only, writers"#]],
     );
 }
 

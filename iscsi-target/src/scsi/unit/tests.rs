@@ -29,6 +29,7 @@ pub(in crate::scsi) fn config() -> UnitConfig {
         blocks: 0x1_0000,
         physical_block_exponent: 3,
         removable: false,
+        atomic_bytes: 256 * 512,
         solid_state: true,
         my_group: GroupId(1),
         ports: ports(),
@@ -99,6 +100,10 @@ fn sample(row: &Row) -> Command {
     };
     if matches!(row.order, Order::Read | Order::Write) {
         cdb[last_of_length] = 1;
+        if row.opcode() == opcodes::WRITE_ATOMIC_16 {
+            cdb[last_of_length] = 8; // a physical block
+            return command_with(&cdb, &[0; 4096]);
+        }
         if row.direction == Direction::Out {
             return command_with(&cdb, &[0; 512]);
         }
@@ -244,6 +249,15 @@ fn a_reset_ends_software_write_protection() {
     unit.reset();
     calm(&mut unit);
     assert_eq!(cell(&unit.handle(&command_with(&[0x0A, 0, 0, 0, 1, 0], &[0; 512]))), "io");
+}
+
+#[test]
+fn what_a_unit_does_not_offer_is_an_unknown_command() {
+    let mut unit = serving(UnitConfig { atomic_bytes: 0, ..config() });
+    let mut cdb = vec![0x9C; 1];
+    cdb.resize(16, 0);
+    assert_eq!(cell(&unit.handle(&command(&cdb))), "05/20/00");
+    assert_eq!(cell(&serving(config()).handle(&command(&cdb))), "good");
 }
 
 /// Only this initiator may write.
