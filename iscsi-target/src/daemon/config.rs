@@ -28,6 +28,9 @@
 //! disk = "/dev/disk/by-id/wwn-0x5000c500a1b2c3d4"
 //! preferred = "a"                      # optional; "a" is the default
 //! block-bytes = 512                    # optional: 512 or 4096; otherwise the disk's own
+//! physical-block-bytes = 4096          # optional: what initiators align to; otherwise a block
+//! atomic-write-bytes = "64KiB"         # optional: what the disk writes whole or not at all, also when power fails
+//! removable = false                    # optional: initiators may eject the medium, and load it
 //! read-only = false                    # optional
 //! # writers = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these initiators may write; others read
 //! ```
@@ -144,6 +147,14 @@ pub struct Lun {
     pub preferred: HeadName,
     /// 512 or 4096; `None`: as the disk has it.
     pub block_bytes: Option<u32>,
+    /// What initiators are told that the disk writes at once: a power of two from 512 bytes to 1 MiB; `None`: a block.
+    pub physical_block_bytes: Option<u32>,
+    /// How much the disk writes whole or not at all, even when power fails: a power of two of at most 1 MiB, not below
+    /// `physical_block_bytes`. `None`: unknown, and initiators are offered no atomic writes. While the heads are mirrored
+    /// it is their memory that keeps this promise; while one of them serves alone, only the disk can.
+    pub atomic_write_bytes: Option<u32>,
+    /// Whether initiators may eject the medium, and load it again.
+    pub removable: bool,
     /// Whether initiators may only read.
     pub read_only: bool,
     /// The iSCSI names, in their normal form, of the only initiators that may write; `None`: all may, unless it is

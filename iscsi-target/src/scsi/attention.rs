@@ -5,6 +5,8 @@ use crate::scsi::sense::{SenseCode, SenseKey};
 /// Something that a nexus must be told before its next command is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Attention {
+    /// 28/00: the medium is there (again), and may be another one.
+    MediumMayHaveChanged,
     /// 29/00: a new nexus, or this head lost what it knew of it.
     PowerOn,
     /// 29/03: a LOGICAL UNIT RESET.
@@ -28,6 +30,7 @@ impl Attention {
     #[must_use]
     pub const fn code(self) -> SenseCode {
         let (asc, ascq) = match self {
+            Self::MediumMayHaveChanged => (0x28, 0x00),
             Self::PowerOn => (0x29, 0x00),
             Self::Reset => (0x29, 0x03),
             Self::NexusLoss => (0x29, 0x07),

@@ -5,6 +5,7 @@ use sas_backend::buffer::Payload;
 use crate::scsi::attention::Attention;
 use crate::scsi::config::UnitConfig;
 use crate::scsi::decode::{BlockCommand, Extent};
+use crate::scsi::opcodes::WRITE_ATOMIC_16;
 use crate::scsi::sense::{Sense, SenseCode};
 use crate::scsi::unit::Verdict;
 use crate::scsi::{Command, DataIn, Response, Status};
@@ -194,11 +195,10 @@ fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Resul
             let Extent { lba, blocks } = to_the_end(config, extent)?;
             if blocks == 0 { Response::good().into() } else { without_data(BlockOp::Flush { lba, blocks }) }
         }
-        // The medium stays; stopping only makes it safe.
-        BlockCommand::StartStopUnit { start: false, no_flush: false } => {
-            without_data(BlockOp::Flush { lba: 0, blocks: config.blocks })
+        BlockCommand::WriteAtomic { extent, fua } => {
+            check_atomic(config, command, extent)?;
+            with_data(config, command, extent, |lba, data| BlockOp::Write { lba, data, fua })?
         }
-        BlockCommand::StartStopUnit { .. } => Response::good().into(),
     })
 }
 
@@ -235,9 +235,28 @@ fn check_length(config: &UnitConfig, command: &Command, extent: Extent, max_byte
     Ok(())
 }
 
+/// The limits of page B0h for WRITE ATOMIC(16) (SBC-4): whole physical blocks, not too many, and all of the data,
+/// since writing a part would be just what must not happen.
+fn check_atomic(config: &UnitConfig, command: &Command, extent: Extent) -> Result<(), Sense> {
+    check_range(config, extent)?;
+    check_length(config, command, extent, config.atomic_bytes)?;
+    if !extent.lba.is_multiple_of(config.physical_blocks()) {
+        return Err(Sense::invalid_cdb(2, Some(7)));
+    }
+    if !extent.blocks.is_multiple_of(config.physical_blocks()) {
+        return Err(Sense::invalid_cdb(length_field(&command.cdb), Some(7)));
+    }
+    let came = command.data_out.as_ref().map_or(0, |data| data.len() as u64);
+    if came < extent.blocks * u64::from(config.block_bytes) {
+        return Err(SenseCode::INVALID_FIELD_IN_COMMAND_IU.into());
+    }
+    Ok(())
+}
+
 /// Where a medium CDB has its length: known by the group of its operation code.
 fn length_field(cdb: &[u8]) -> u16 {
     match cdb.first().map(|opcode| opcode >> 5) {
+        _ if cdb.first() == Some(&WRITE_ATOMIC_16) => 12,
         Some(0) => 4,
         Some(1 | 2) => 7,
         Some(5) => 6,

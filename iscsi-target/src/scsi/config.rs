@@ -2,6 +2,7 @@
 
 use alua::{GroupId, PortGroups, TargetPort};
 
+use crate::scsi::opcodes::{Row, WRITE_ATOMIC_16};
 use crate::scsi::protection::Protection;
 
 /// What a logical unit is; the same on both heads but for `my_group`.
@@ -19,6 +20,10 @@ pub struct UnitConfig {
     pub blocks: u64,
     /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT, below 16.
     pub physical_block_exponent: u8,
+    /// RMB: the medium can be ejected and loaded.
+    pub removable: bool,
+    /// MAXIMUM ATOMIC TRANSFER LENGTH in bytes, a multiple of the physical block; 0: there is no WRITE ATOMIC(16).
+    pub atomic_bytes: u32,
     /// Whether the disk has no rotating medium.
     pub solid_state: bool,
     /// The target port group of this head.
@@ -52,6 +57,18 @@ impl Naa {
 }
 
 impl UnitConfig {
+    /// Blocks per physical block.
+    #[must_use]
+    pub const fn physical_blocks(&self) -> u64 {
+        1 << self.physical_block_exponent
+    }
+
+    /// Whether the unit has the command of `row`.
+    #[must_use]
+    pub const fn offers(&self, row: &Row) -> bool {
+        row.opcode() != WRITE_ATOMIC_16 || self.atomic_bytes > 0
+    }
+
     /// The bounds that the fields name.
     pub(super) fn assert_bounds(&self) {
         let graphic = |text: &str| text.bytes().all(|byte| (0x20..0x7F).contains(&byte));
@@ -59,6 +76,8 @@ impl UnitConfig {
         assert!(self.revision.len() <= 4 && graphic(&self.revision), "revision");
         assert!(matches!(self.block_bytes, 512 | 4096) && self.blocks > 0, "blocks");
         assert!(self.physical_block_exponent < 16, "physical block exponent");
+        let physical_bytes = self.physical_blocks() * u64::from(self.block_bytes);
+        assert!(u64::from(self.atomic_bytes).is_multiple_of(physical_bytes), "atomic writes");
         assert!(PortGroups::IDS.contains(&self.my_group), "target port group");
         assert!(self.target_name.len() <= 223, "target name");
     }

@@ -48,6 +48,32 @@ pub struct ReportOpcodes {
     pub allocation: u32,
 }
 
+/// START STOP UNIT (SBC-3 5.20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartStop {
+    /// START: start, or load; otherwise stop, or eject.
+    pub start: bool,
+    /// LOEJ: load or eject.
+    pub load_eject: bool,
+    /// `NO_FLUSH`.
+    pub no_flush: bool,
+    /// POWER CONDITION; when it is not 0, `start` and `load_eject` mean nothing.
+    pub power_condition: u8,
+}
+
+/// READ DEFECT DATA (SBC-3 5.17, 5.18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadDefectData {
+    /// The twelve-byte command with its longer header.
+    pub twelve: bool,
+    /// REQ_PLIST and REQ_GLIST, in the bits in which the header answers them.
+    pub lists: u8,
+    /// DEFECT LIST FORMAT.
+    pub format: u8,
+    /// ALLOCATION LENGTH.
+    pub allocation: u32,
+}
+
 /// What a CDB asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the standards, named as there")]
@@ -64,6 +90,16 @@ pub enum Operation {
     ReadCapacity10,
     /// SBC-3 5.16.
     ReadCapacity16 { allocation: u32 },
+    /// SBC-3 5.17, 5.18.
+    ReadDefectData(ReadDefectData),
+    /// SBC-3 5.4.
+    GetLbaStatus { lba: u64, allocation: u32 },
+    /// SBC-3 5.20.
+    StartStopUnit(StartStop),
+    /// SBC-3 5.9.
+    PreventAllowMediumRemoval { prevent: bool },
+    /// SPC-4 6.8.
+    LogSense { page_control: u8, page: u8, subpage: u8, pointer: u16, allocation: u32 },
     /// SPC-4 6.13, 6.14.
     ModeSense(ModeSense),
     /// SPC-4 6.11, 6.12.
@@ -104,8 +140,8 @@ pub enum BlockCommand {
     PreFetch { extent: Extent },
     /// SBC-3 5.22, 5.23.
     SynchronizeCache { extent: Extent },
-    /// SBC-3 5.20.
-    StartStopUnit { start: bool, no_flush: bool },
+    /// SBC-4, WRITE ATOMIC (16).
+    WriteAtomic { extent: Extent, fua: bool },
 }
 
 /// Result of a decoder.
@@ -255,11 +291,60 @@ medium! {
     synchronize_cache_16(extent_16) _flags, extent => BlockCommand::SynchronizeCache { extent };
 }
 
-pub(super) fn start_stop_unit(cdb: &[u8]) -> Decoded<'_> {
-    map((be_u32, be_u8), |(_, flags)| {
-        Operation::Block(BlockCommand::StartStopUnit { start: flags & 0x01 != 0, no_flush: flags & 0x04 != 0 })
+/// The transfer length has two bytes only; before it, the boundary.
+pub(super) fn write_atomic_16(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u8, be_u8, be_u64, be_u16, be_u16), |(_, flags, lba, _, blocks)| {
+        let extent = Extent { lba, blocks: blocks.into() };
+        Operation::Block(BlockCommand::WriteAtomic { extent, fua: flags & DPO_FUA_FUA != 0 })
     })
     .parse(cdb)
+}
+
+pub(super) fn start_stop_unit(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u32, be_u8), |(_, flags)| {
+        Operation::StartStopUnit(StartStop {
+            start: flags & 0x01 != 0,
+            load_eject: flags & 0x02 != 0,
+            no_flush: flags & 0x04 != 0,
+            power_condition: flags >> 4,
+        })
+    })
+    .parse(cdb)
+}
+
+pub(super) fn prevent_allow(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u32, be_u8), |(_, flags)| Operation::PreventAllowMediumRemoval { prevent: flags & 0x01 != 0 }).parse(cdb)
+}
+
+pub(super) fn log_sense(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u16, be_u8, be_u8, be_u8, be_u16, be_u16), |(_, page, subpage, _, pointer, allocation)| {
+        Operation::LogSense {
+            page_control: page >> 6,
+            page: page & 0x3F,
+            subpage,
+            pointer,
+            allocation: allocation.into(),
+        }
+    })
+    .parse(cdb)
+}
+
+pub(super) fn read_defect_data_10(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u16, be_u8, be_u32, be_u16), |(_, flags, _, allocation)| read_defect_data(false, flags, allocation.into()))
+        .parse(cdb)
+}
+
+pub(super) fn read_defect_data_12(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u8, be_u8, be_u32, be_u32), |(_, flags, _, allocation)| read_defect_data(true, flags, allocation))
+        .parse(cdb)
+}
+
+fn read_defect_data(twelve: bool, flags: u8, allocation: u32) -> Operation {
+    Operation::ReadDefectData(ReadDefectData { twelve, lists: flags & 0x18, format: flags & 0x07, allocation })
+}
+
+pub(super) fn get_lba_status(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u16, be_u64, be_u32), |(_, lba, allocation)| Operation::GetLbaStatus { lba, allocation }).parse(cdb)
 }
 
 pub(super) fn report_target_port_groups(cdb: &[u8]) -> Decoded<'_> {

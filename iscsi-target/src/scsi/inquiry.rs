@@ -11,6 +11,8 @@ pub const PRODUCT: [u8; 16] = *b"VIRTUAL-DISK    ";
 const VERSION: u8 = 0x06;
 /// HISUP and RESPONSE DATA FORMAT 2.
 const FORMAT: u8 = 0x12;
+/// RMB.
+const REMOVABLE: u8 = 0x80;
 /// TPGS 11b: implicit and explicit. Told of implicit only, multipathd would leave a standby path alone for seconds.
 const TPGS: u8 = 0x30;
 /// MULTIP: both heads' ports.
@@ -25,7 +27,7 @@ const LENGTH: usize = 96;
 /// The standard INQUIRY data.
 #[must_use]
 pub fn standard(config: &UnitConfig) -> Vec<u8> {
-    let mut bytes = vec![0x00, 0x00, VERSION, FORMAT, 91, TPGS, MULTIP, CMDQUE];
+    let mut bytes = vec![0x00, if config.removable { REMOVABLE } else { 0 }, VERSION, FORMAT, 91, TPGS, MULTIP, CMDQUE];
     bytes.extend(VENDOR);
     bytes.extend(PRODUCT);
     let mut revision = [b' '; 4];
@@ -54,5 +56,6 @@ mod tests {
         assert_eq!(bytes[36..58], [0; 22]);
         assert_eq!(bytes[58..66], [0x00, 0xA0, 0x04, 0x60, 0x04, 0xC0, 0x09, 0x60]);
         assert_eq!(bytes[66..], [0; 30]);
+        assert_eq!(standard(&UnitConfig { removable: true, ..config() })[..3], [0, 0x80, 6]);
     }
 }

@@ -58,12 +58,27 @@ impl ReservationClass {
 pub enum Order {
     /// Touches no block.
     Free,
+    /// Touches no block, but speaks of the medium: there must be one.
+    Medium,
+    /// Moves the medium itself: it need not be there.
+    Load,
     /// Reads blocks.
     Read,
     /// Changes blocks; refused to a nexus for which the unit is write-protected.
     Write,
     /// Speaks of everything written before.
     Flush,
+}
+
+impl Order {
+    /// Whether a unit without its medium refuses the command.
+    #[must_use]
+    pub const fn needs_medium(self) -> bool {
+        match self {
+            Self::Free | Self::Load => false,
+            Self::Medium | Self::Read | Self::Write | Self::Flush => true,
+        }
+    }
 }
 
 /// One command.
@@ -87,6 +102,8 @@ pub struct Row {
     decode: fn(&[u8]) -> Decoded<'_>,
 }
 
+/// OPERATION CODE of WRITE ATOMIC(16), which not every unit offers.
+pub const WRITE_ATOMIC_16: u8 = 0x9C;
 /// Bits of byte 1 that hold a service action.
 const SERVICE_ACTION: u8 = 0x1F;
 
@@ -156,13 +173,13 @@ macro_rules! table {
     (@action $action:literal) => { Some($action) };
 }
 
-// Bits left out on purpose: RDPROTECT, WRPROTECT and VRPROTECT (no protection information), LOEJ and POWER CONDITION
-// (the medium stays), UNMAP and ANCHOR (not thin), NACA. FUA_NV and SYNC_NV are obsolete and harmless; GROUP NUMBER
+// Bits left out on purpose: RDPROTECT, WRPROTECT and VRPROTECT (no protection information), UNMAP and ANCHOR (not thin),
+// ATOMIC BOUNDARY, POWER CONDITION MODIFIER, NACA. FUA_NV and SYNC_NV are obsolete and harmless; GROUP NUMBER
 // only sorts statistics; DPO is a hint.
 #[rustfmt::skip]
 table! {
 //  name, service action        CDB usage data                                              decoder  data  access state  reservation  order
-    "TEST UNIT READY"           [0x00, 0, 0, 0, 0, 0]                                       test_unit_ready None Configuration Persistent Free;
+    "TEST UNIT READY"           [0x00, 0, 0, 0, 0, 0]                                       test_unit_ready None Configuration Persistent Medium;
     "REQUEST SENSE"             [0x03, 0x01, 0, 0, 0xFF, 0]                                 request_sense In Identity Always Free;
     "READ(6)"                   [0x08, 0x1F, 0xFF, 0xFF, 0xFF, 0]                           read_6 In Medium Read Read;
     "WRITE(6)"                  [0x0A, 0x1F, 0xFF, 0xFF, 0xFF, 0]                           write_6 Out Medium Change Write;
@@ -171,15 +188,18 @@ table! {
     "RESERVE(6)"                [0x16, 0, 0, 0, 0, 0]                                       reserve None Medium Change Free;
     "RELEASE(6)"                [0x17, 0, 0, 0, 0, 0]                                       release None Medium Always Free;
     "MODE SENSE(6)"             [0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0]                           mode_sense_6 In Configuration Change Free;
-    "START STOP UNIT"           [0x1B, 0x01, 0, 0, 0x05, 0]                                 start_stop_unit None Medium Change Flush;
-    "READ CAPACITY(10)"         [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           read_capacity_10 In Configuration Always Free;
+    "START STOP UNIT"           [0x1B, 0x01, 0, 0, 0xF7, 0]                                 start_stop_unit None Medium Change Load;
+    "PREVENT ALLOW MEDIUM REMOVAL" [0x1E, 0, 0, 0, 0x01, 0]                                 prevent_allow None Medium Change Load;
+    "READ CAPACITY(10)"         [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           read_capacity_10 In Configuration Always Medium;
     "READ(10)"                  [0x28, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]   read_10 In Medium Read Read;
     "WRITE(10)"                 [0x2A, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]   write_10 Out Medium Change Write;
     "WRITE AND VERIFY(10)"      [0x2E, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]   write_verify_10 Out Medium Change Write;
     "VERIFY(10)"                [0x2F, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]   verify_10 Out Medium Read Read;
     "PRE-FETCH(10)"             [0x34, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]   pre_fetch_10 None Medium Read Read;
     "SYNCHRONIZE CACHE(10)"     [0x35, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]   synchronize_cache_10 None Medium Change Flush;
+    "READ DEFECT DATA(10)"      [0x37, 0, 0x1F, 0, 0, 0, 0, 0xFF, 0xFF, 0]                  read_defect_data_10 In Medium Read Medium;
     "WRITE SAME(10)"            [0x41, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]      write_same_10 Out Medium Change Write;
+    "LOG SENSE"                 [0x4D, 0, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0]         log_sense In Configuration Persistent Free;
     "MODE SELECT(10)"           [0x55, 0x10, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]                  mode_select_10 Out Configuration Change Free;
     "RESERVE(10)"               [0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           reserve None Medium Change Free;
     "RELEASE(10)"               [0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           release None Medium Always Free;
@@ -192,7 +212,9 @@ table! {
     "PRE-FETCH(16)"             [0x90, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] pre_fetch_16 None Medium Read Read;
     "SYNCHRONIZE CACHE(16)"     [0x91, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] synchronize_cache_16 None Medium Change Flush;
     "WRITE SAME(16)"            [0x93, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_same_16 Out Medium Change Write;
-    "READ CAPACITY(16)" / 0x10  [0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] read_capacity_16 In Configuration Always Free;
+    "WRITE ATOMIC(16)"          [0x9C, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0x1F, 0] write_atomic_16 Out Medium Change Write;
+    "READ CAPACITY(16)" / 0x10  [0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] read_capacity_16 In Configuration Always Medium;
+    "GET LBA STATUS" / 0x12     [0x9E, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] get_lba_status In Medium Read Medium;
     "REPORT LUNS"               [0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0]      report_luns In Identity Always Free;
     "REPORT TARGET PORT GROUPS" / 0x0A [0xA3, 0x2A, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] report_target_port_groups In PortGroups Always Free;
     "REPORT SUPPORTED OPERATION CODES" / 0x0C [0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] report_opcodes In Configuration Change Free;
@@ -202,6 +224,7 @@ table! {
     "WRITE(12)"                 [0xAA, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_12 Out Medium Change Write;
     "WRITE AND VERIFY(12)"      [0xAE, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_verify_12 Out Medium Change Write;
     "VERIFY(12)"                [0xAF, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] verify_12 Out Medium Read Read;
+    "READ DEFECT DATA(12)"      [0xB7, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] read_defect_data_12 In Medium Read Medium;
 }
 
 #[cfg(test)]
@@ -251,7 +274,7 @@ mod tests {
     fn unknown_codes_and_short_cdbs() {
         assert_eq!(parse(&[]).unwrap_err(), SenseCode::INVALID_OPERATION_CODE.into());
         assert_eq!(parse(&[0xFF; 16]).unwrap_err(), SenseCode::INVALID_OPERATION_CODE.into());
-        assert_eq!(parse(&[0x9E, 0x11]).unwrap_err(), Sense::invalid_cdb(1, Some(4)));
+        assert_eq!(parse(&[0x9E, 0x13]).unwrap_err(), Sense::invalid_cdb(1, Some(4)));
         assert_eq!(parse(&[0x28, 0, 0]).unwrap_err(), Sense::invalid_cdb(3, None));
     }
 

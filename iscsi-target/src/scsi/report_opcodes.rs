@@ -2,6 +2,7 @@
 //! (SPC-4 6.36).
 
 use crate::scsi::Response;
+use crate::scsi::config::UnitConfig;
 use crate::scsi::decode::ReportOpcodes;
 use crate::scsi::opcodes::{Row, TABLE, rows_of};
 use crate::scsi::sense::Sense;
@@ -19,13 +20,13 @@ const TASK_MANAGEMENT: u8 = 0xDA;
 
 /// Answer REPORT SUPPORTED OPERATION CODES.
 #[must_use]
-pub fn operation_codes(request: &ReportOpcodes) -> Response {
-    let mut rows = rows_of(request.opcode).peekable();
+pub fn operation_codes(config: &UnitConfig, request: &ReportOpcodes) -> Response {
+    let offered = || rows_of(request.opcode).filter(|row| config.offers(row));
+    let mut rows = offered().peekable();
     let has_actions = rows.peek().map(|row| row.service_action.is_some());
-    let exact =
-        || rows_of(request.opcode).find(|row| u16::from(row.service_action.unwrap_or(0)) == request.service_action);
+    let exact = || offered().find(|row| u16::from(row.service_action.unwrap_or(0)) == request.service_action);
     let row = match (request.options, has_actions) {
-        (0b000, _) => return Response::parameters(all_commands(request.timeouts), request.allocation),
+        (0b000, _) => return Response::parameters(all_commands(config, request.timeouts), request.allocation),
         // The form that names no service action is for commands that have none, and the other way round.
         (0b001, Some(true)) | (0b010, Some(false)) => return Response::check(Sense::invalid_cdb(2, Some(2))),
         (0b001, _) => rows.next(),
@@ -35,9 +36,9 @@ pub fn operation_codes(request: &ReportOpcodes) -> Response {
     Response::parameters(one_command(row, request.timeouts), request.allocation)
 }
 
-fn all_commands(timeouts: bool) -> Vec<u8> {
+fn all_commands(config: &UnitConfig, timeouts: bool) -> Vec<u8> {
     let mut bytes = vec![0; 4];
-    for row in TABLE {
+    for row in TABLE.iter().filter(|row| config.offers(row)) {
         let flags = u8::from(row.service_action.is_some()) | if timeouts { 0x02 } else { 0 };
         bytes.extend([row.opcode(), 0, 0, row.service_action.unwrap_or(0), 0, flags]);
         bytes.extend(cdb_length(row));
@@ -86,10 +87,11 @@ pub fn task_management_functions(extended: bool, allocation: u32) -> Response {
 mod tests {
     use super::*;
     use crate::scsi::DataIn;
+    use crate::scsi::unit::tests::config;
 
     fn reported(options: u8, opcode: u8, service_action: u16, timeouts: bool) -> Result<Vec<u8>, Response> {
         let request = ReportOpcodes { timeouts, options, opcode, service_action, allocation: 65535 };
-        match operation_codes(&request) {
+        match operation_codes(&config(), &request) {
             Response { data_in: DataIn::Parameters(bytes), .. } => Ok(bytes),
             refused => Err(refused),
         }
@@ -99,7 +101,7 @@ mod tests {
     fn all_commands_lists_every_row_once() {
         let plain = reported(0, 0, 0, false).unwrap();
         assert_eq!(plain.len(), 4 + 8 * TABLE.len());
-        assert_eq!(plain[..12], [0, 0, 1, 0x40, 0x00, 0, 0, 0, 0, 0, 0, 6]);
+        assert_eq!(plain[..12], [0, 0, 1, 0x70, 0x00, 0, 0, 0, 0, 0, 0, 6]);
         assert!(plain[4..].chunks(8).any(|entry| entry == [0x9E, 0, 0, 0x10, 0, 1, 0, 16]));
         let timed = reported(0, 0, 0, true).unwrap();
         assert_eq!(timed.len(), 4 + 20 * TABLE.len());
@@ -133,9 +135,23 @@ mod tests {
     fn what_is_not_there() {
         let not_supported = Ok(vec![0, 1, 0, 0]);
         assert_eq!(reported(1, 0xFF, 0, true), not_supported);
-        assert_eq!(reported(2, 0x9E, 0x12, false), not_supported);
+        assert_eq!(reported(2, 0x9E, 0x13, false), not_supported);
         assert_eq!(reported(3, 0x28, 1, false), not_supported);
         assert!(reported(4, 0x28, 0, false).is_err());
+    }
+
+    #[test]
+    fn atomic_writes_are_listed_where_they_are_offered() {
+        let config = UnitConfig { atomic_bytes: 0, ..config() };
+        let request =
+            |options, opcode| ReportOpcodes { timeouts: false, options, opcode, service_action: 0, allocation: 65535 };
+        let data = |config: &UnitConfig, request| match operation_codes(config, &request).data_in {
+            DataIn::Parameters(bytes) => bytes,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(data(&config, request(1, 0x9C)), [0, 1, 0, 0]);
+        assert_eq!(data(&config, request(0, 0)).len(), 4 + 8 * (TABLE.len() - 1));
+        assert_eq!(reported(1, 0x9C, 0, false).unwrap()[..5], [0, 3, 0, 16, 0x9C]);
     }
 
     #[test]

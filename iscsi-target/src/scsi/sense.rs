@@ -46,6 +46,8 @@ macro_rules! codes {
 codes! {
     /// No additional sense information.
     NO_SENSE = NoSense 0x00 / 0x00;
+    /// Medium not present.
+    MEDIUM_NOT_PRESENT = NotReady 0x3A / 0x00;
     /// The target port is in standby state.
     STANDBY = NotReady 0x04 / 0x0B;
     /// Write error.
@@ -66,6 +68,8 @@ codes! {
     INVALID_FIELD_IN_PARAMETER_LIST = IllegalRequest 0x26 / 0x00;
     /// Saving parameters not supported.
     SAVING_PARAMETERS_NOT_SUPPORTED = IllegalRequest 0x39 / 0x00;
+    /// Medium removal prevented.
+    MEDIUM_REMOVAL_PREVENTED = IllegalRequest 0x53 / 0x02;
     /// Invalid field in command information unit: the Data-Out is not what the CDB speaks of.
     INVALID_FIELD_IN_COMMAND_IU = IllegalRequest 0x0E / 0x03;
     /// Set target port groups command failed.

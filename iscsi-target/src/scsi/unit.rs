@@ -1,9 +1,9 @@
 //! A logical unit as one head presents it: who talks to it, what they must be told, and the gate that every command
 //! passes.
 //!
-//! The gate, in order: opcode table and reserved bits, unit attention, access state, write protection, reservation;
-//! ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access state
-//! changed", which it reports itself: Linux would ask again two seconds later only.
+//! The gate, in order: opcode table and reserved bits, unit attention, access state, medium, write protection,
+//! reservation; ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access
+//! state changed", which it reports itself: Linux would ask again two seconds later only.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,13 @@ use alua::{AccessState, GroupId, PortGroups, StatusCode};
 use crate::scsi::attention::{Attention, Attentions};
 use crate::scsi::block::{self, BlockIo};
 use crate::scsi::config::UnitConfig;
-use crate::scsi::decode::Operation;
+use crate::scsi::decode::{BlockCommand, Extent, Operation, StartStop};
+use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
 use crate::scsi::protection::Protection;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
 use crate::scsi::{
-    Command, InitiatorPort, NexusId, Response, Status, capacity, inquiry, missing_lun, mode, port_groups,
+    Command, InitiatorPort, NexusId, Response, Status, capacity, defects, inquiry, log, missing_lun, mode, port_groups,
     report_opcodes, vpd,
 };
 
@@ -98,6 +99,9 @@ pub struct LogicalUnit {
     groups: PortGroups,
     nexuses: BTreeMap<NexusId, Nexus>,
     reserved_by: Option<NexusId>,
+    medium: Medium,
+    /// SWP, as initiators have set it; like the medium known to this head alone, and forgotten with its role.
+    software_protected: bool,
 }
 
 impl LogicalUnit {
@@ -109,6 +113,7 @@ impl LogicalUnit {
     pub fn new(config: UnitConfig) -> Self {
         config.assert_bounds();
         let groups = PortGroups::new(config.ports.clone(), AccessState::Unavailable);
+        let medium = Medium::new(config.removable);
         Self {
             config,
             access: Access::Unavailable,
@@ -118,6 +123,8 @@ impl LogicalUnit {
             groups,
             nexuses: BTreeMap::new(),
             reserved_by: None,
+            medium,
+            software_protected: false,
         }
     }
 
@@ -152,9 +159,10 @@ impl LogicalUnit {
         self.nexuses.insert(nexus, Nexus { initiator, relative_port, protected, attentions });
     }
 
-    /// A nexus is gone, and its RESERVE with it.
+    /// A nexus is gone, and its RESERVE and PREVENT with it.
     pub fn remove_nexus(&mut self, nexus: NexusId) {
         self.nexuses.remove(&nexus);
+        self.medium.remove_nexus(nexus);
         if self.reserved_by == Some(nexus) {
             self.reserved_by = None;
         }
@@ -163,6 +171,13 @@ impl LogicalUnit {
     /// Tell every nexus of `attention`.
     pub fn raise(&mut self, attention: Attention) {
         for nexus in self.nexuses.values_mut() {
+            nexus.attentions.raise(attention);
+        }
+    }
+
+    /// Tell every nexus but `known_to`, who did it.
+    fn raise_for_others(&mut self, known_to: NexusId, attention: Attention) {
+        for (_, nexus) in self.nexuses.iter_mut().filter(|(id, _)| **id != known_to) {
             nexus.attentions.raise(attention);
         }
     }
@@ -187,7 +202,8 @@ impl LogicalUnit {
 
     /// Whether a nexus may only read; one that is not known (any more) may not change anything that is protected at all.
     fn is_protected_from(&self, nexus: NexusId) -> bool {
-        self.nexuses.get(&nexus).map_or_else(|| self.config.protection.covers(""), |nexus| nexus.protected)
+        self.software_protected
+            || self.nexuses.get(&nexus).map_or_else(|| self.config.protection.covers(""), |nexus| nexus.protected)
     }
 
     /// The unit has become larger.
@@ -200,6 +216,8 @@ impl LogicalUnit {
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
     pub fn reset(&mut self) {
         self.reserved_by = None;
+        self.medium.reset();
+        self.software_protected = false;
         self.raise(Attention::Reset);
     }
 
@@ -216,6 +234,12 @@ impl LogicalUnit {
         {
             // A RESERVE does not move with the ownership; its holder has to know.
             nexus.attentions.raise(Attention::PowerOn);
+        }
+        if access != Access::Serving && self.medium.forget() {
+            self.raise(Attention::MediumMayHaveChanged);
+        }
+        if access != Access::Serving && std::mem::take(&mut self.software_protected) {
+            self.raise(Attention::ModeParametersChanged);
         }
         self.active_group = active_group;
         self.set_states();
@@ -266,6 +290,13 @@ impl LogicalUnit {
         self.reserved_by.is_some()
     }
 
+    /// Whether who comes through the other head is kept out, with a write if `writes`: that head knows nothing of what
+    /// initiators have asked of this one.
+    #[must_use]
+    pub fn keeps_out_the_other_head(&self, writes: bool) -> bool {
+        self.is_reserved() || self.medium.is_ejected() || (writes && self.software_protected)
+    }
+
     /// What becomes of `command`.
     #[must_use]
     pub fn handle(&mut self, command: &Command) -> Verdict {
@@ -273,6 +304,9 @@ impl LogicalUnit {
             Ok(parsed) => parsed,
             Err(sense) => return sense.into(),
         };
+        if !self.config.offers(row) {
+            return Sense::from(SenseCode::INVALID_OPERATION_CODE).into();
+        }
         if let Err(verdict) = self.admit(command.nexus, row, &operation) {
             return verdict;
         }
@@ -297,6 +331,9 @@ impl LogicalUnit {
             Gate::Refuse(why) => {
                 return Err(Sense::from(SenseCode { key: SenseKey::NotReady, asc: why.asc, ascq: why.ascq }).into());
             }
+        }
+        if row.order.needs_medium() && self.medium.is_ejected() {
+            return Err(Sense::from(SenseCode::MEDIUM_NOT_PRESENT).into());
         }
         if row.order == Order::Write && self.is_protected_from(nexus) {
             return Err(Sense::from(SenseCode::WRITE_PROTECTED).into());
@@ -340,24 +377,35 @@ impl LogicalUnit {
             Operation::ReportLuns { .. } => Verdict::ReportLuns,
             Operation::ReadCapacity10 => capacity::read_capacity_10(config).into(),
             Operation::ReadCapacity16 { allocation } => capacity::read_capacity_16(config, allocation).into(),
+            Operation::ReadDefectData(request) => defects::read_defect_data(&request).into(),
+            Operation::GetLbaStatus { lba, allocation } => defects::get_lba_status(config, lba, allocation).into(),
+            Operation::LogSense { page_control, page, subpage, pointer, allocation } => {
+                log::sense(page_control, page, subpage, pointer, allocation).into()
+            }
             Operation::ModeSense(request) => {
-                mode::sense(config, self.is_protected_from(command.nexus), &request).into()
+                let protected = self.is_protected_from(command.nexus);
+                mode::sense(config, protected, self.software_protected, &request).into()
             }
-            Operation::ModeSelect { ten, length } => {
-                mode::select(config, ten, length, command.data_out.as_deref()).into()
-            }
+            Operation::ModeSelect { ten, length } => self.mode_select(command, ten, length).into(),
             Operation::ReportTargetPortGroups { extended, allocation } => {
                 port_groups::report(&self.groups, extended, allocation).into()
             }
             Operation::SetTargetPortGroups { length } => {
                 port_groups::set(&self.groups, length, command.data_out.as_deref())
             }
-            Operation::ReportSupportedOperationCodes(request) => report_opcodes::operation_codes(&request).into(),
+            Operation::ReportSupportedOperationCodes(request) => {
+                report_opcodes::operation_codes(config, &request).into()
+            }
             Operation::ReportSupportedTaskManagementFunctions { extended, allocation } => {
                 report_opcodes::task_management_functions(extended, allocation).into()
             }
             // It would bind nobody at the owner.
-            Operation::Reserve | Operation::Release if self.access == Access::Forwarding => {
+            Operation::Reserve
+            | Operation::Release
+            | Operation::PreventAllowMediumRemoval { .. }
+            | Operation::StartStopUnit(StartStop { load_eject: true, power_condition: 0, .. })
+                if self.access == Access::Forwarding =>
+            {
                 Response::check(SenseCode::STANDBY).into()
             }
             Operation::Reserve => {
@@ -368,7 +416,44 @@ impl LogicalUnit {
                 self.reserved_by.take_if(|holder| *holder == command.nexus);
                 Response::good().into()
             }
+            Operation::PreventAllowMediumRemoval { prevent } => {
+                // Of a nexus that is gone nobody would hear that it allows it again.
+                self.medium.prevent(command.nexus, prevent && self.nexuses.contains_key(&command.nexus));
+                Response::good().into()
+            }
+            Operation::StartStopUnit(asked) => self.start_stop(command, asked),
             Operation::Block(block) => block::begin(config, command, block),
+        }
+    }
+
+    /// START STOP UNIT: the medium counts as gone from now on, before what it has to have is on it. If that fails, the
+    /// data is safe as ever, and whoever asked is told.
+    fn start_stop(&mut self, command: &Command, asked: StartStop) -> Verdict {
+        let done = match self.medium.start_stop(asked) {
+            Ok(done) => done,
+            Err(sense) => return sense.into(),
+        };
+        if done.loaded {
+            self.raise_for_others(command.nexus, Attention::MediumMayHaveChanged);
+        }
+        if !done.flush {
+            return Response::good().into();
+        }
+        let to_the_end = Extent { lba: 0, blocks: 0 };
+        block::begin(&self.config, command, BlockCommand::SynchronizeCache { extent: to_the_end })
+    }
+
+    /// MODE SELECT. A head that does not own the unit cannot write-protect it.
+    fn mode_select(&mut self, command: &Command, ten: bool, length: u32) -> Response {
+        match mode::select(&self.config, self.software_protected, ten, length, command.data_out.as_deref()) {
+            Ok(swp) if swp == self.software_protected => Response::good(),
+            Ok(_) if self.access != Access::Serving => Response::check(SenseCode::STANDBY),
+            Ok(swp) => {
+                self.software_protected = swp;
+                self.raise_for_others(command.nexus, Attention::ModeParametersChanged);
+                Response::good()
+            }
+            Err(sense) => Response::check(sense),
         }
     }
 

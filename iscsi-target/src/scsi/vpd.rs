@@ -6,8 +6,8 @@ use crate::scsi::block::{MAX_COMPARE_AND_WRITE_BLOCKS, MAX_TRANSFER_BYTES, MAX_W
 use crate::scsi::config::UnitConfig;
 use crate::scsi::inquiry::{PRODUCT, VENDOR};
 
-/// Pages that there are, in ascending order. No logical block provisioning page: the units are not thin.
-const PAGES: [u8; 8] = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1];
+/// Pages that there are, in ascending order. No page B6h: there are no zones.
+const PAGES: [u8; 9] = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1, 0xB2];
 /// OPTIMAL TRANSFER LENGTH: larger commands gain nothing.
 const OPTIMAL_TRANSFER_BYTES: u32 = 1 << 20;
 
@@ -23,6 +23,7 @@ pub fn page(config: &UnitConfig, ports: &[TargetPort], port: Option<&TargetPort>
         0x88 => scsi_ports(config, ports),
         0xB0 => block_limits(config),
         0xB1 => block_device_characteristics(config),
+        0xB2 => provisioning(),
         _ => return None,
     };
     let length = u16::try_from(body.len()).expect("a page of at most 255 ports and a few strings");
@@ -149,7 +150,12 @@ fn block_limits(config: &UnitConfig) -> Vec<u8> {
     bytes.extend(in_blocks(OPTIMAL_TRANSFER_BYTES).to_be_bytes());
     bytes.resize(32, 0); // no prefetch limit, no UNMAP
     bytes.extend(u64::from(in_blocks(MAX_WRITE_SAME_BYTES)).to_be_bytes());
-    bytes.resize(60, 0); // no atomic writes
+    if config.atomic_bytes > 0 {
+        bytes.extend(in_blocks(config.atomic_bytes).to_be_bytes());
+        bytes.extend(u32::from(granularity).to_be_bytes()); // ATOMIC ALIGNMENT
+        bytes.extend(u32::from(granularity).to_be_bytes()); // ATOMIC TRANSFER LENGTH GRANULARITY
+    }
+    bytes.resize(60, 0); // no boundaries
     bytes
 }
 
@@ -158,6 +164,11 @@ fn block_device_characteristics(config: &UnitConfig) -> Vec<u8> {
     let mut bytes = vec![0; 60];
     bytes[1] = u8::from(config.solid_state);
     bytes
+}
+
+/// Page B2h (SBC-3 6.6): fully provisioned, so there is nothing to unmap.
+fn provisioning() -> Vec<u8> {
+    vec![0; 4]
 }
 
 #[cfg(test)]
@@ -175,7 +186,7 @@ mod tests {
 
     #[test]
     fn exactly_the_listed_pages_exist() {
-        assert_eq!(body(0x00), [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1]);
+        assert_eq!(body(0x00), [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1, 0xB2]);
         for code in 0..=u8::MAX {
             assert_eq!(page(&config(), &[], None, code).is_some(), PAGES.contains(&code), "{code:02x}");
         }
@@ -217,8 +228,12 @@ mod tests {
         let mut expected = vec![1, 255, 0, 8, 0, 0, 0x80, 0, 0, 0, 8, 0];
         expected.resize(32, 0);
         expected.extend([0, 0, 0, 0, 0, 0, 0x80, 0]);
+        expected.extend([0, 0, 1, 0, 0, 0, 0, 8, 0, 0, 0, 8]);
         expected.resize(60, 0);
         assert_eq!(body(0xB0), expected);
+        let config = UnitConfig { atomic_bytes: 0, ..config() };
+        expected[40..].fill(0);
+        assert_eq!(block_limits(&config), expected);
     }
 
     #[test]
@@ -227,5 +242,6 @@ mod tests {
         assert_eq!(body(0x86).len(), 60);
         assert_eq!(body(0x87), [0x3F, 0xFF, 0, 0]);
         assert_eq!((body(0xB1).len(), &body(0xB1)[..2]), (60, &[0, 1][..]));
+        assert_eq!(body(0xB2), [0; 4]);
     }
 }

@@ -98,6 +98,15 @@ impl Lun {
         if let Some(bytes) = self.block_bytes {
             settings.insert(self.key("block-bytes"), bytes.to_string());
         }
+        if let Some(bytes) = self.physical_block_bytes {
+            settings.insert(self.key("physical-block-bytes"), bytes.to_string());
+        }
+        if let Some(bytes) = self.atomic_write_bytes {
+            settings.insert(self.key("atomic-write-bytes"), bytes.to_string());
+        }
+        if self.removable {
+            settings.insert(self.key("removable"), "true".to_owned());
+        }
         settings
     }
 

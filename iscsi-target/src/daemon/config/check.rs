@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::portal::{self, Portal};
 use super::problem::Findings;
 use super::raw::{self, Field, RawConfig, RawHead, RawHeads, RawLimits, RawLink, RawLun, RawSize};
-use super::{ByteSize, Config, Head, HeadName, Limits, Link, Lun, names};
+use super::{ByteSize, Config, Head, HeadName, Limits, Link, Lun, SizeError, names};
 use crate::scsi::protection::normal_name;
 
 const MAX_DRAIN_MS: RangeInclusive<u64> = 100..=60_000;
@@ -19,6 +19,8 @@ const LEASE_MS: RangeInclusive<u64> = 50..=10_000;
 const TAKEOVER_MS: RangeInclusive<u64> = 100..=30_000;
 /// At the lower end: the largest write that an initiator can send at once.
 const MIRROR_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 44;
+/// A physical block, or what is written as a whole; at the upper end the largest write that a head sends to its disk.
+const UNIT_OF_WRITING_BYTES: RangeInclusive<u32> = 512..=1 << 20;
 
 /// Names that fit into what the heads tell each other about a LUN.
 const WRITERS_MAX: usize = 64;
@@ -356,13 +358,58 @@ fn check_lun(
         };
         accept(checked, |_| None, &bytes.span(), &key("block-bytes"), raw::BLOCK_BYTES_RIGHT, findings)
     });
+    let least = block_bytes.flatten();
+    let physical = raw.physical_block_bytes;
+    let physical_block_bytes =
+        check_unit_of_writing(physical, least, &key("physical-block-bytes"), raw::PHYSICAL_RIGHT, findings);
+    let least = physical_block_bytes.flatten().or(least);
+    let atomic = raw.atomic_write_bytes;
+    let atomic_write_bytes =
+        check_unit_of_writing(atomic, least, &key("atomic-write-bytes"), raw::ATOMIC_RIGHT, findings);
+    let removable = raw.removable.is_some_and(Spanned::into_inner);
     let read_only = raw.read_only.is_some_and(Spanned::into_inner);
     let writers = match raw.writers {
         Some(writers) => check_writers(writers, read_only, &key("writers"), findings).map(Some),
         None => Some(None),
     };
     let (id, name, disk, preferred, block_bytes) = (id?, name?, disk?, preferred?, block_bytes?);
-    Some(Lun { id, name, disk, preferred, block_bytes, read_only, writers: writers? })
+    let (physical_block_bytes, atomic_write_bytes) = (physical_block_bytes?, atomic_write_bytes?);
+    Some(Lun {
+        id,
+        name,
+        disk,
+        preferred,
+        block_bytes,
+        physical_block_bytes,
+        atomic_write_bytes,
+        removable,
+        read_only,
+        writers: writers?,
+    })
+}
+
+/// What the disk writes at once: not below `least`, which says the same of a smaller unit.
+fn check_unit_of_writing(
+    size: Field<RawSize>,
+    least: Option<u32>,
+    key: &str,
+    right: &str,
+    findings: &mut Findings<'_>,
+) -> Option<Option<u32>> {
+    let Some(size) = size else { return Some(None) };
+    let bytes = match size.get_ref() {
+        RawSize::Bytes(bytes) => Ok(ByteSize(*bytes)),
+        RawSize::Human(text) => text.parse().map_err(|error: SizeError| error.to_string()),
+    };
+    let checked = bytes.and_then(|ByteSize(bytes)| {
+        let good = u32::try_from(bytes).ok().filter(|bytes| bytes.is_power_of_two());
+        good.filter(|bytes| UNIT_OF_WRITING_BYTES.contains(bytes)).ok_or_else(|| "not such a size".to_owned())
+    });
+    let too_small = |bytes: &u32| {
+        let least = least.filter(|least| bytes < least)?;
+        Some(format!("below the {least} bytes of a block"))
+    };
+    accept(checked, too_small, &size.span(), key, right, findings).map(Some)
 }
 
 fn check_writers(

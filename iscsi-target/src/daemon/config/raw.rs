@@ -84,6 +84,9 @@ pub(super) struct RawLun {
     pub(super) disk: Field<String>,
     pub(super) preferred: Field<String>,
     pub(super) block_bytes: Field<u64>,
+    pub(super) physical_block_bytes: Field<RawSize>,
+    pub(super) atomic_write_bytes: Field<RawSize>,
+    pub(super) removable: Field<bool>,
     pub(super) read_only: Field<bool>,
     pub(super) writers: Field<Vec<Spanned<String>>>,
 }
@@ -114,6 +117,9 @@ const RIGHT: &[(&str, &str)] = &[
     ("luns.disk", DISK_RIGHT),
     ("luns.preferred", "\"a\" or \"b\""),
     ("luns.block-bytes", BLOCK_BYTES_RIGHT),
+    ("luns.physical-block-bytes", PHYSICAL_RIGHT),
+    ("luns.atomic-write-bytes", ATOMIC_RIGHT),
+    ("luns.removable", "true or false"),
     ("luns.read-only", "true or false"),
     ("luns.writers", WRITERS_RIGHT),
 ];
@@ -133,6 +139,9 @@ pub(super) const LUN_NAME_RIGHT: &str =
 pub(super) const DISK_RIGHT: &str =
     "an absolute path without .. to a block device or a file, such as \"/dev/disk/by-id/wwn-0x5000c500a1b2c3d4\"";
 pub(super) const BLOCK_BYTES_RIGHT: &str = "512 or 4096, or nothing for what the disk has";
+pub(super) const PHYSICAL_RIGHT: &str = "a power of two from 512 to \"1MiB\", such as 4096; not below block-bytes";
+pub(super) const ATOMIC_RIGHT: &str =
+    "a power of two from 512 to \"1MiB\" that the disk's vendor vouches for; not below physical-block-bytes";
 
 pub(super) const WRITERS_RIGHT: &str = "a list of names of initiators, such as [\"iqn.1993-08.org.debian:01:abc\"]; /etc/iscsi/initiatorname.iscsi has a client's";
 

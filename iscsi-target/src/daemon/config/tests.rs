@@ -69,6 +69,9 @@ fn a_pair() {
         disk: PathBuf::from("/dev/disk/by-id/wwn-0x5000c500a1b2c3d4"),
         preferred: HeadName::B,
         block_bytes: Some(4096),
+        physical_block_bytes: None,
+        atomic_write_bytes: None,
+        removable: false,
         read_only: true,
         writers: None,
     };
@@ -157,40 +160,40 @@ disk = "/srv/e"
     refused(
         text,
         &expect![[r#"
-        11 problems
-        line 2, column 1: verbose: there is no such setting
-          found: verbose
-          right: one of target, heads, link, limits, luns
-        line 4, column 7: target.iqn: not a value that can stand here
-          found: 7
-          right: a name such as "iqn.2026-11.com.example:pair1": iqn., the year and month in which you held the domain, the domain backwards, optionally a colon and a name of your own
-        line 5, column 1: target.name: there is no such setting
-          found: name
-          right: iqn
-        line 7, column 11: heads.a.portals: not a value that can stand here
-          found: "127.0.0.1:3260"
-          right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" } or { listen = "192.0.2.1:3260", vip = true }
-        line 8, column 8: heads.c: there is no such setting
-          found: c
-          right: a or b
-        line 11, column 12: limits.lease-ms: not a value that can stand here
-          found: -1
-          right: a number of milliseconds, such as 200
-        line 12, column 16: limits.mirror-bytes: not a value that can stand here
-          found: 1.5
-          right: a size such as "1GiB", or a number of bytes
-        line 14, column 6: luns[0].id: not a value that can stand here
-          found: "0"
-          right: a whole number from 0 to 255, used once
-        line 17, column 13: luns[0].read-only: not a value that can stand here
-          found: "no"
-          right: true or false
-        line 18, column 1: luns[1].name: missing
-          found: [[luns]]
-          right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
-        line 20, column 1: luns[1].nmae: there is no such setting
-          found: nmae
-          right: one of id, name, disk, preferred, block-bytes, read-only, writers"#]],
+            11 problems
+            line 2, column 1: verbose: there is no such setting
+              found: verbose
+              right: one of target, heads, link, limits, luns
+            line 4, column 7: target.iqn: not a value that can stand here
+              found: 7
+              right: a name such as "iqn.2026-11.com.example:pair1": iqn., the year and month in which you held the domain, the domain backwards, optionally a colon and a name of your own
+            line 5, column 1: target.name: there is no such setting
+              found: name
+              right: iqn
+            line 7, column 11: heads.a.portals: not a value that can stand here
+              found: "127.0.0.1:3260"
+              right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" } or { listen = "192.0.2.1:3260", vip = true }
+            line 8, column 8: heads.c: there is no such setting
+              found: c
+              right: a or b
+            line 11, column 12: limits.lease-ms: not a value that can stand here
+              found: -1
+              right: a number of milliseconds, such as 200
+            line 12, column 16: limits.mirror-bytes: not a value that can stand here
+              found: 1.5
+              right: a size such as "1GiB", or a number of bytes
+            line 14, column 6: luns[0].id: not a value that can stand here
+              found: "0"
+              right: a whole number from 0 to 255, used once
+            line 17, column 13: luns[0].read-only: not a value that can stand here
+              found: "no"
+              right: true or false
+            line 18, column 1: luns[1].name: missing
+              found: [[luns]]
+              right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
+            line 20, column 1: luns[1].nmae: there is no such setting
+              found: nmae
+              right: one of id, name, disk, preferred, block-bytes, physical-block-bytes, atomic-write-bytes, removable, read-only, writers"#]],
     );
 }
 

@@ -25,7 +25,9 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use replication::block::Blocks;
-use replication::head::{Access, Action, DiskCommand, Event, Head, IoError, IoId, Order, OrderId, Outcome, Status};
+use replication::head::{
+    Access, Action, DiskCommand, Event, Head, IoError, IoId, Operation, Order, OrderId, Outcome, Status,
+};
 use replication::message::{Forwarded, Message};
 use sas_backend::buffer::Pool;
 use sas_backend::disk::{Completion, Disk, DiskError, DiskOp, Token};
@@ -315,8 +317,8 @@ impl Lun {
     }
 
     pub(super) fn on_message(&self, message: Message<Blocks>) {
-        if let Message::Forward { number, .. } = message
-            && self.unit.borrow().is_reserved()
+        if let Message::Forward { number, ref operation, .. } = message
+            && self.unit.borrow().keeps_out_the_other_head(changes_blocks(operation))
         {
             return self.link.send(self.id, Message::Forwarded { number, end: Forwarded::Reserved });
         }
@@ -329,6 +331,10 @@ impl Flush for Lun {
         self.kick_wanted.set(false);
         self.disk().kick();
     }
+}
+
+fn changes_blocks(operation: &Operation<Blocks>) -> bool {
+    matches!(operation, Operation::Write { .. } | Operation::CompareAndWrite { .. })
 }
 
 /// What came of a request, for the SCSI side; `None`: this head does not serve, present the command again.

@@ -231,6 +231,14 @@ fn check_identity(identity: &Identity, config: &LunConfig, disk_block_bytes: u32
     if config.block_bytes.is_some_and(|wanted| wanted != block_bytes) || block_bytes < disk_block_bytes {
         return Err(format!("the disk was initialised with blocks of {block_bytes} bytes; this cannot be changed"));
     }
+    if let Some(physical) = config.physical_block_bytes.filter(|physical| *physical < block_bytes) {
+        return Err(format!(
+            "physical blocks of {physical} bytes cannot be smaller than blocks of {block_bytes} bytes"
+        ));
+    }
+    if let Some(atomic) = config.atomic_write_bytes.filter(|atomic| *atomic < block_bytes) {
+        return Err(format!("atomic writes of {atomic} bytes cannot be smaller than blocks of {block_bytes} bytes"));
+    }
     Ok(())
 }
 
@@ -263,13 +271,21 @@ fn unit_config(pair: &Pair, config: &LunConfig, superblock: &Superblock) -> Unit
         revision: "0001".to_owned(),
         block_bytes: identity.block_bytes,
         blocks: superblock.visible_bytes() / u64::from(identity.block_bytes),
-        physical_block_exponent: 0,
+        physical_block_exponent: physical_block_exponent(config, identity.block_bytes),
+        removable: config.removable,
+        atomic_bytes: config.atomic_write_bytes.unwrap_or(0),
         solid_state: false,
         my_group: Pair::group_of(pair.me),
         ports: pair.ports(),
         target_name: pair.config.iqn.clone(),
         protection: protection(config),
     }
+}
+
+/// How many logical blocks, as a power of two, a physical block has.
+fn physical_block_exponent(config: &LunConfig, block_bytes: u32) -> u8 {
+    let ratio = config.physical_block_bytes.map_or(1, |physical| (physical / block_bytes).max(1));
+    u8::try_from(ratio.ilog2()).expect("below 32")
 }
 
 /// Who may not write, as the configuration says.

@@ -213,6 +213,32 @@ fn write_same_takes_exactly_one_block() {
 }
 
 #[test]
+fn atomic_writes_are_whole_physical_blocks_up_to_the_limit() {
+    let atomic = |lba: u64, blocks: u16, data: &[u8]| {
+        let mut cdb = vec![0x9C, 0x08];
+        cdb.extend(lba.to_be_bytes());
+        cdb.extend([0, 0]);
+        cdb.extend(blocks.to_be_bytes());
+        begun(&command_with(&cdb, data))
+    };
+    let expected = BlockOp::Write { lba: 16, data: payload(&[5; 4096]), fua: true };
+    assert_eq!(io(atomic(16, 8, &[5; 4096])).op, expected);
+    assert_eq!(io(atomic(0, 256, &[5; 131_072])).data_out_wanted, Some(131_072));
+    assert_eq!(atomic(8, 0, &[]), nothing_wanted(0));
+    for (lba, blocks, data, refused) in [
+        (8, 264, 135_168, Sense::invalid_cdb(12, Some(7))),
+        (1, 8, 4096, Sense::invalid_cdb(2, Some(7))),
+        (0, 4, 2048, Sense::invalid_cdb(12, Some(7))),
+        (0, 16, 4096, SenseCode::INVALID_FIELD_IN_COMMAND_IU.into()),
+        (0xFFF8, 16, 8192, SenseCode::LBA_OUT_OF_RANGE.into()),
+        (0x1_0008, 0, 0, SenseCode::LBA_OUT_OF_RANGE.into()),
+        (u64::MAX - 7, 8, 4096, SenseCode::LBA_OUT_OF_RANGE.into()),
+    ] {
+        assert_eq!(atomic(lba, blocks, &vec![0; data]), check(refused), "{lba:x}, {blocks}");
+    }
+}
+
+#[test]
 fn flushes() {
     for &opcode in SYNCHRONIZE.opcodes {
         let flush = |lba, blocks| io(begun(&command(&cdb(opcode, 0x02, lba, blocks)))).op;
@@ -220,12 +246,6 @@ fn flushes() {
         assert_eq!(flush(16, 0), BlockOp::Flush { lba: 16, blocks: 0xFFF0 });
         assert_eq!(flush(16, 8), BlockOp::Flush { lba: 16, blocks: 8 });
         assert_eq!(begun(&command(&cdb(opcode, 0, 0x1_0000, 0))), Response::good().into());
-    }
-    let stop = begun(&command(&[0x1B, 0, 0, 0, 0]));
-    assert_eq!(io(stop).op, BlockOp::Flush { lba: 0, blocks: 0x1_0000 });
-    for (flags, good) in [(0x01, true), (0x04, true), (0x02, false), (0x30, false)] {
-        let verdict = begun(&command(&[0x1B, 0, 0, 0, flags]));
-        assert_eq!(verdict == Response::good().into(), good, "{flags:02x}");
     }
 }
 

@@ -28,6 +28,8 @@ pub(in crate::scsi) fn config() -> UnitConfig {
         block_bytes: 512,
         blocks: 0x1_0000,
         physical_block_exponent: 3,
+        removable: false,
+        atomic_bytes: 256 * 512,
         solid_state: true,
         my_group: GroupId(1),
         ports: ports(),
@@ -98,6 +100,10 @@ fn sample(row: &Row) -> Command {
     };
     if matches!(row.order, Order::Read | Order::Write) {
         cdb[last_of_length] = 1;
+        if row.opcode() == opcodes::WRITE_ATOMIC_16 {
+            cdb[last_of_length] = 8; // a physical block
+            return command_with(&cdb, &[0; 4096]);
+        }
         if row.direction == Direction::Out {
             let twice = row.name == "COMPARE AND WRITE";
             return command_with(&cdb, &[0; 1024][..if twice { 1024 } else { 512 }]);
@@ -119,6 +125,8 @@ fn the_gate_as_a_table() {
     };
     let mut reserved = serving(config());
     reserved.reserved_by = Some(OTHER);
+    let mut ejected = serving(UnitConfig { removable: true, ..config() });
+    assert_eq!(cell(&ejected.handle(&command(&EJECT))), "io");
     let mut units = [
         in_access(Access::Serving, Some(GroupId(1))),
         in_access(Access::Forwarding, Some(GroupId(2))),
@@ -129,6 +137,7 @@ fn the_gate_as_a_table() {
         serving(UnitConfig { protection: writers("iqn.b"), ..config() }),
         serving(UnitConfig { protection: writers("iqn.a"), ..config() }),
         reserved,
+        ejected,
     ];
     let mut table = String::new();
     for row in TABLE {
@@ -143,6 +152,113 @@ fn the_gate_as_a_table() {
     }
     let expected = include_str!("gate.txt");
     assert!(table == expected, "the gate is now:\n{table}");
+}
+
+/// START STOP UNIT with LOEJ.
+const EJECT: [u8; 6] = [0x1B, 0, 0, 0, 0x02, 0];
+const LOAD: [u8; 6] = [0x1B, 0, 0, 0, 0x03, 0];
+/// MODE SELECT(6) of the control page.
+const SELECT_CONTROL: [u8; 6] = [0x15, 0x10, 0, 0, 16, 0];
+
+fn control_page(swp: u8) -> [u8; 16] {
+    [0, 0, 0, 0, 0x0A, 0x0A, 0x02, 0x10, swp, 0, 0, 0, 0, 0, 0, 0]
+}
+
+#[test]
+fn who_did_not_load_the_medium_is_told_that_it_may_have_changed() {
+    let mut unit = serving(UnitConfig { removable: true, ..config() });
+    let ready = |nexus| Command { nexus, ..command(&[0x00]) };
+    assert_eq!(cell(&unit.handle(&command(&LOAD))), "good");
+    assert_eq!(cell(&unit.handle(&ready(OTHER))), "good", "it was there already");
+    assert_eq!(cell(&unit.handle(&command(&EJECT))), "io", "what was written is made stable");
+    for nexus in [NEXUS, OTHER] {
+        assert_eq!(cell(&unit.handle(&ready(nexus))), "02/3A/00");
+    }
+    assert_eq!(cell(&unit.handle(&command(&LOAD))), "good");
+    assert_eq!(cell(&unit.handle(&ready(NEXUS))), "good");
+    assert_eq!(cell(&unit.handle(&ready(OTHER))), "06/28/00");
+    assert_eq!(cell(&unit.handle(&ready(OTHER))), "good");
+}
+
+#[test]
+fn removal_is_prevented_until_whoever_prevents_it_allows_it_or_is_gone() {
+    let mut unit = serving(UnitConfig { removable: true, ..config() });
+    let from = |nexus, cdb: &[u8]| Command { nexus, ..command(cdb) };
+    let prevent = [0x1E, 0, 0, 0, 0x01, 0];
+    assert_eq!(cell(&unit.handle(&from(OTHER, &prevent))), "good");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &EJECT))), "05/53/02");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x1E]))), "good", "allowed by another one");
+    assert_eq!(cell(&unit.handle(&from(OTHER, &EJECT))), "05/53/02");
+    unit.remove_nexus(OTHER);
+    assert_eq!(cell(&unit.handle(&from(OTHER, &prevent))), "good");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &EJECT))), "io", "a nexus that is gone prevents nothing");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &LOAD))), "good");
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &prevent))), "good");
+    unit.reset();
+    calm(&mut unit);
+    assert_eq!(cell(&unit.handle(&from(NEXUS, &EJECT))), "io");
+}
+
+#[test]
+fn software_write_protection_holds_for_all_and_the_others_are_told() {
+    let mut unit = serving(config());
+    let write = |nexus| Command { nexus, ..command_with(&[0x2A, 0, 0, 0, 0, 0, 0, 0, 1], &[0; 512]) };
+    let protected = |unit: &mut LogicalUnit| match unit.handle(&command(&[0x1A, 0x08, 0x0A, 0, 255])) {
+        Verdict::Done(Response { data_in: DataIn::Parameters(bytes), .. }) => (bytes[2] & 0x80, bytes[8] & 0x08),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
+    assert_eq!(protected(&mut unit), (0x80, 0x08));
+    assert_eq!(cell(&unit.handle(&write(NEXUS))), "07/27/00");
+    assert_eq!(cell(&unit.handle(&write(OTHER))), "06/2A/01");
+    assert_eq!(cell(&unit.handle(&write(OTHER))), "07/27/00");
+    assert_eq!(cell(&unit.handle(&command(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]))), "io");
+    assert!(unit.keeps_out_the_other_head(true) && !unit.keeps_out_the_other_head(false));
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0)))), "good");
+    assert_eq!(protected(&mut unit), (0, 0));
+    assert_eq!(cell(&unit.handle(&write(NEXUS))), "io");
+    assert!(!unit.keeps_out_the_other_head(true));
+}
+
+#[test]
+fn the_medium_and_the_protection_come_back_with_another_role() {
+    let mut unit = serving(UnitConfig { removable: true, ..config() });
+    let read = [0x28, 0, 0, 0, 0, 0, 0, 0, 1];
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
+    assert_eq!(cell(&unit.handle(&command(&EJECT))), "io");
+    assert!(unit.keeps_out_the_other_head(false));
+    unit.set_access(Access::Changing, None);
+    unit.set_access(Access::Serving, Some(GroupId(1)));
+    assert_eq!(cell(&unit.handle(&command(&read))), "02/3A/00", "nothing has changed after all");
+    unit.set_access(Access::Changing, None);
+    assert!(unit.keeps_out_the_other_head(true), "not lost yet");
+    unit.set_access(Access::Forwarding, Some(GroupId(2)));
+    let told: Vec<_> = (0..4).map(|_| cell(&unit.handle(&command(&read)))).collect();
+    assert_eq!(told, ["06/28/00", "06/2A/01", "06/2A/06", "io"]);
+    for refused in [&EJECT, &LOAD, &[0x1E, 0, 0, 0, 1, 0]] {
+        assert_eq!(cell(&unit.handle(&command(refused))), "02/04/0B", "the owner would not know of it");
+    }
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "02/04/0B");
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0)))), "good", "it changes nothing");
+    assert!(!unit.keeps_out_the_other_head(true));
+}
+
+#[test]
+fn a_reset_ends_software_write_protection() {
+    let mut unit = serving(config());
+    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
+    unit.reset();
+    calm(&mut unit);
+    assert_eq!(cell(&unit.handle(&command_with(&[0x0A, 0, 0, 0, 1, 0], &[0; 512]))), "io");
+}
+
+#[test]
+fn what_a_unit_does_not_offer_is_an_unknown_command() {
+    let mut unit = serving(UnitConfig { atomic_bytes: 0, ..config() });
+    let mut cdb = vec![0x9C; 1];
+    cdb.resize(16, 0);
+    assert_eq!(cell(&unit.handle(&command(&cdb))), "05/20/00");
+    assert_eq!(cell(&serving(config()).handle(&command(&cdb))), "good");
 }
 
 /// Only this initiator may write.
@@ -331,7 +447,7 @@ fn a_reset_and_a_lost_role_end_a_reservation() {
 fn inquiry_pages() {
     let mut unit = serving(config());
     assert_eq!(cell(&unit.handle(&command(&[0x12, 0, 0x80, 1, 0]))), "05/24/00");
-    assert_eq!(cell(&unit.handle(&command(&[0x12, 1, 0xB2, 0, 255]))), "05/24/00");
+    assert_eq!(cell(&unit.handle(&command(&[0x12, 1, 0xB6, 0, 255]))), "05/24/00");
     let Verdict::Done(response) = unit.handle(&command(&[0x12, 1, 0x83, 0, 255])) else { panic!() };
     let DataIn::Parameters(bytes) = response.data_in else { panic!() };
     assert!(bytes.windows(8).any(|window| window == [0x51, 0x94, 0, 4, 0, 0, 0, 1]), "the port it asked through");
@@ -378,7 +494,7 @@ proptest! {
         ],
         blocks in prop_oneof![Just(1_u64), Just(0x1_0000), Just(u64::MAX)],
     ) {
-        let mut unit = serving(UnitConfig { blocks, ..config() });
+        let mut unit = serving(UnitConfig { blocks, removable: true, ..config() });
         unit.set_access(access, None);
         calm(&mut unit);
         let data_out = data.map(|data| Pool::new().copy_of(&data));

@@ -62,6 +62,63 @@ writers = "all"
 }
 
 #[test]
+fn units_of_writing() {
+    let with = |luns: &str| {
+        format!("target = {{ iqn = \"iqn.2026-11.com.example\" }}\nheads.a.portals = [\"127.0.0.1:3260\"]\n{luns}")
+    };
+    let config = Config::parse(&with(
+        "luns = [{ id = 0, name = \"d\", disk = \"/d\", physical-block-bytes = 4096, atomic-write-bytes = \"64KiB\", removable = true }]",
+    ));
+    let lun = config.unwrap().luns[&0].clone();
+    assert_eq!((lun.physical_block_bytes, lun.atomic_write_bytes, lun.removable), (Some(4096), Some(65536), true));
+    let fixed = lun.fixed_settings();
+    let settings = ["luns.0.physical-block-bytes", "luns.0.atomic-write-bytes", "luns.0.removable"];
+    assert_eq!(settings.map(|key| fixed[key].as_str()), ["4096", "65536", "true"]);
+    refused(
+        &with(
+            r#"
+[[luns]]
+id = 0
+name = "a"
+disk = "/a"
+block-bytes = 4096
+physical-block-bytes = 512
+[[luns]]
+id = 1
+name = "b"
+disk = "/b"
+physical-block-bytes = 3000
+atomic-write-bytes = "2MiB"
+[[luns]]
+id = 2
+name = "c"
+disk = "/c"
+physical-block-bytes = 4096
+atomic-write-bytes = 2048
+removable = "yes"
+"#,
+        ),
+        &expect![[r#"
+            5 problems
+            line 9, column 24: luns[0].physical-block-bytes: below the 4096 bytes of a block
+              found: 512
+              right: a power of two from 512 to "1MiB", such as 4096; not below block-bytes
+            line 14, column 24: luns[1].physical-block-bytes: not such a size
+              found: 3000
+              right: a power of two from 512 to "1MiB", such as 4096; not below block-bytes
+            line 15, column 22: luns[1].atomic-write-bytes: not such a size
+              found: "2MiB"
+              right: a power of two from 512 to "1MiB" that the disk's vendor vouches for; not below physical-block-bytes
+            line 21, column 22: luns[2].atomic-write-bytes: below the 4096 bytes of a block
+              found: 2048
+              right: a power of two from 512 to "1MiB" that the disk's vendor vouches for; not below physical-block-bytes
+            line 22, column 13: luns[2].removable: not a value that can stand here
+              found: "yes"
+              right: true or false"#]],
+    );
+}
+
+#[test]
 fn what_concerns_one_lun_does_not_part_the_heads() {
     let here = Config::parse(PAIR).unwrap();
     let other = |from: &str, to: &str| Config::parse(&PAIR.replace(from, to)).unwrap();
