@@ -291,6 +291,11 @@ fn with_data(
 fn compare_and_write(config: &UnitConfig, command: &Command, extent: Extent, fua: bool) -> Result<Verdict, Sense> {
     check_range(config, extent)?;
     let wanted = 2 * extent.blocks * u64::from(config.block_bytes);
+    let sent = command.data_out.as_ref().is_some_and(|data| !data.is_empty());
+    if wanted == 0 && sent {
+        // More blocks than the field has room for.
+        return Err(Sense::invalid_cdb(13, Some(7)));
+    }
     if wanted == 0 {
         return Ok(nothing_wanted(0));
     }

@@ -280,6 +280,7 @@ fn compare_and_write_takes_twice_as_many_blocks_and_nothing_else() {
         assert_eq!(asked(2, wrong), Response { data_out_wanted: Some(2048), ..refused }.into(), "{}", wrong.len());
     }
     assert_eq!(asked(0, &[]), nothing_wanted(0));
+    assert_eq!(asked(0, &two), check(Sense::invalid_cdb(13, Some(7))), "256 blocks, cut to the eight bits there are");
     assert_eq!(begun(&command_with(&cdb(0x89, 0, 0x1_0000, 1), &two)), check(SenseCode::LBA_OUT_OF_RANGE));
     assert_eq!(asked(256, &two), check(Sense::invalid_cdb(12, Some(0))), "more than the field has room for");
 }
