@@ -33,6 +33,14 @@ fn a_disk_that_grows_under_faults_loses_nothing() {
     }
 }
 
+/// Each has failed once.
+#[test]
+fn seeds_to_remember() {
+    let single = Plan { chaos_ms: 20_000, double_faults: false, growth: false };
+    // The superblock that names a mirror is on its way when that dies, and lands after its owner has died as well.
+    run(500_181, Plan { growth: true, ..single });
+}
+
 /// `FROM=n COUNT=n cargo test many -- --ignored`
 #[test]
 #[ignore = "as long as one likes"]

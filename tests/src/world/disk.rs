@@ -53,6 +53,14 @@ pub(super) struct Arbiter {
 }
 
 impl Arbiter {
+    /// Superblocks that may still be written, whatever becomes of the head.
+    pub(super) fn superblocks_under_way(&self) -> impl Iterator<Item = &Ownership> {
+        self.queue.iter().filter_map(|action| match action {
+            Action::WriteSuperblock(next) => Some(next),
+            _ => None,
+        })
+    }
+
     /// Of a head that has just started.
     pub(super) fn at(place: Place) -> Self {
         Self { place, ..Self::default() }

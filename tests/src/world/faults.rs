@@ -67,10 +67,13 @@ impl World {
         let copies_live = [self.disk.ownership.mirror, self.disk.ownership.owner_incarnation]
             .into_iter()
             .all(|copy| copy.is_none_or(in_life));
+        // One that names a mirror which has died meanwhile is still the answer to that failure.
+        let mirrors_to_be = self.slots.iter().flat_map(|slot| slot.arbiter.superblocks_under_way());
+        let mirrors_to_be_live = mirrors_to_be.filter_map(|next| next.mirror).all(in_life);
         // A takeover is itself the answer to a failure: until the new owner serves, and has drained, the loss of it is a
         // second one.
         let served = self.slots.iter().any(|slot| slot.access == Access::Serving);
-        both && complete && copies_live && served && self.cable
+        both && complete && copies_live && mirrors_to_be_live && served && self.cable
     }
 
     pub(super) fn heal(&mut self) {
