@@ -7,6 +7,7 @@ pub mod config;
 pub mod decode;
 pub mod inquiry;
 pub mod lun;
+pub mod mask;
 pub mod missing_lun;
 pub mod mode;
 pub mod opcodes;

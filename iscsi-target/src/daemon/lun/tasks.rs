@@ -165,7 +165,8 @@ impl Lun {
                 for lun in self.registry.luns() {
                     lun.forget_luns_changed(waiting.command.nexus);
                 }
-                let response = report_luns::report(&self.registry.lun_numbers(), &waiting.command.cdb);
+                let response =
+                    report_luns::report(&self.registry.lun_numbers(waiting.command.nexus), &waiting.command.cdb);
                 waiting.caller.respond(response);
             }
             Verdict::Hold => self.tasks.borrow_mut().held.push_back(waiting),
@@ -289,6 +290,10 @@ impl Lun {
     }
 
     /// A nexus has come up.
+    pub(crate) fn has_nexus(&self, nexus: NexusId) -> bool {
+        self.unit.borrow().has_nexus(nexus)
+    }
+
     pub(crate) fn add_nexus(&self, nexus: NexusId, initiator: crate::scsi::InitiatorPort, relative_port: u16) {
         self.unit.borrow_mut().add_nexus(nexus, initiator, relative_port);
     }

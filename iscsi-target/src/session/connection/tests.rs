@@ -13,6 +13,7 @@ use crate::pdu::task_mgmt::{Function, TaskManagementRequest};
 use crate::pdu::text::{TextRequest, emit_key};
 use crate::pdu::{CmdSn, StatSn};
 use crate::scsi::{DataIn, Status};
+use crate::session::access::tests::open;
 use crate::session::limits::{MAX_IMMEDIATE_COMMANDS, MAX_OUTBOX_PDUS};
 use crate::session::{CommandEvent, TaskManagementFunction};
 
@@ -39,7 +40,7 @@ impl Bench {
             portals: vec![],
         };
         Self {
-            connection: Connection::new(Arc::new(portal), Pool::new(), 1000),
+            connection: Connection::new(Arc::new(portal), open(), Pool::new(), 1000),
             framer: Framer::new(1 << 24),
             digests: Digests::default(),
             chunk,
@@ -738,7 +739,7 @@ fn serve(bench: &mut Bench) {
             Event::TaskManagement(event) => {
                 bench.connection.handle_task_management_done(event.id, FunctionResponse::Complete);
             }
-            Event::LoggedOut | Event::Close(_) => {}
+            Event::LoginDenied(_) | Event::LoggedOut | Event::Close(_) => {}
         }
     }
     while bench.connection.poll_transmit().is_some() {}
