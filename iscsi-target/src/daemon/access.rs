@@ -126,7 +126,7 @@ impl<'c> Secrets<'c> {
         }
     }
 
-    /// What the target proves itself with must not let anybody in (RFC 7143 12.1.3): it would answer a challenge of ours
+    /// What the target proves itself with must not let anybody in (RFC 7143 9.2.1): it would answer a challenge of ours
     /// that is put to it as one of theirs.
     fn compare(&mut self) {
         let mut same = BTreeSet::new();

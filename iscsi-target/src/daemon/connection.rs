@@ -389,6 +389,14 @@ impl ConnectionHandle {
             return;
         }
         if details.session_type == SessionType::Normal {
+            let access = self.registry.access();
+            if !access.keeps(&details.initiator.name, self.peer.ip(), details.user.as_deref()) {
+                let LoginDetails { initiator, .. } = &details;
+                tracing::warn!(initiator = %initiator.name, from = %self.peer, "login refused: the rules have changed meanwhile");
+                self.core.borrow_mut().handle_login_refused(LoginStatus::AUTHORIZATION_FAILURE);
+                self.wake.notify_one();
+                return;
+            }
             for old in self.registry.connections_of(&details.initiator) {
                 tracing::info!(initiator = %details.initiator.name, "session reinstated");
                 old.reset();
@@ -401,8 +409,7 @@ impl ConnectionHandle {
             if self.closed.get() {
                 return;
             }
-            let user = details.user.as_deref().unwrap_or("nobody in particular");
-            tracing::info!(initiator = %details.initiator.name, from = %self.peer, proven = user, "logged in");
+            tracing::info!(initiator = %details.initiator.name, from = %self.peer, user = details.user, "logged in");
             *self.session.borrow_mut() = Some(Guest { port: details.initiator, user: details.user });
             for lun in self.registry.luns() {
                 self.join(&lun);

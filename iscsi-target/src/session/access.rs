@@ -116,7 +116,7 @@ pub enum Denied {
     /// CHAP_R.
     #[error("its CHAP secret is wrong")]
     Secret,
-    /// Our own challenge comes back (RFC 7143 12.1.3).
+    /// Our own challenge comes back (RFC 7143 9.2.1).
     #[error("it sends this target's own challenge back")]
     Reflected,
     /// It asks for a proof of the target.

@@ -1,4 +1,4 @@
-//! CHAP (RFC 7143 12.1.3, RFC 1994), the target's side of it.
+//! CHAP (RFC 7143 9.2.1 and 12.1.3, RFC 1994), the target's side of it.
 //!
 //! ```text
 //!           AuthMethod          CHAP_A                          CHAP_N CHAP_R [CHAP_I CHAP_C]
@@ -51,15 +51,20 @@ enum State {
 
 /// CHAP_A: numbers of IANA's "PPP Authentication Algorithms".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Algorithm {
+pub enum Algorithm {
+    /// RFC 1994.
     Md5,
+    /// Likewise, with another hash.
     Sha256,
 }
 
 impl Algorithm {
-    const BY_STRENGTH: [Self; 2] = [Self::Sha256, Self::Md5];
+    /// The strongest first.
+    pub const BY_STRENGTH: [Self; 2] = [Self::Sha256, Self::Md5];
 
-    fn number(self) -> u32 {
+    /// The number that stands for it.
+    #[must_use]
+    pub fn number(self) -> u32 {
         match self {
             Self::Md5 => 5,
             Self::Sha256 => 7,
@@ -72,8 +77,9 @@ impl Algorithm {
         Self::BY_STRENGTH.into_iter().find(|algorithm| offered.contains(&algorithm.number()))
     }
 
-    /// RFC 1994 4.1: over the identifier, the secret and the challenge.
-    fn response(self, identifier: u8, secret: &[u8], challenge: &[u8]) -> Vec<u8> {
+    /// CHAP_R (RFC 1994 4.1): over the identifier, the secret and the challenge.
+    #[must_use]
+    pub fn response(self, identifier: u8, secret: &[u8], challenge: &[u8]) -> Vec<u8> {
         match self {
             Self::Md5 => digest::<Md5>(identifier, secret, challenge),
             Self::Sha256 => digest::<Sha256>(identifier, secret, challenge),

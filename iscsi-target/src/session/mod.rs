@@ -29,6 +29,7 @@ mod task;
 mod transfer;
 mod window;
 
+pub use chap::Algorithm;
 pub use connection::Connection;
 pub use event::{
     AsyncNotice, CloseReason, CommandEvent, Event, LoginDenied, LoginDetails, ProtocolViolation, SessionType, TaskId,

@@ -371,7 +371,7 @@ fn check_lun(
         accept(checked, |_| None, &bytes.span(), &key("block-bytes"), raw::BLOCK_BYTES_RIGHT, findings)
     });
     let read_only = raw.read_only.is_some_and(Spanned::into_inner);
-    let lists = check_lists(raw.initiators, raw.writers, read_only, &key, findings);
+    let lists = check_lists(raw.initiators, raw.writers, read_only, key, findings);
     let (id, name, disk, preferred, block_bytes) = (id?, name?, disk?, preferred?, block_bytes?);
     let (initiators, writers) = lists?;
     Some(Lun { id, name, disk, preferred, block_bytes, read_only, initiators, writers })

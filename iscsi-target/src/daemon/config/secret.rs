@@ -73,7 +73,7 @@ pub enum SecretError {
 }
 
 impl SecretKind {
-    /// Shorter secrets can be guessed (for CHAP: RFC 7143 12.1.3), longer files are not secrets.
+    /// Shorter secrets can be guessed (for CHAP: RFC 7143 9.2.1), longer files are not secrets.
     fn bytes(self) -> RangeInclusive<usize> {
         match self {
             Self::Link => 16..=1024,
