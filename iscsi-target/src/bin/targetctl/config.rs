@@ -38,6 +38,12 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, out: &mut dyn Write) -
     for line in config.logins.described() {
         writeln!(out, "{line}")?;
     }
+    for lun in config.luns.values() {
+        if let Some(initiators) = &lun.initiators {
+            let names: Vec<&str> = initiators.iter().map(String::as_str).collect();
+            writeln!(out, "{} ({}): seen by {} only", lun.name, lun.id, names.join(", "))?;
+        }
+    }
     writeln!(out, "digest {} (the same on both heads)", hex(&config.digest()))?;
     if list {
         for (key, value) in config.agreement() {
