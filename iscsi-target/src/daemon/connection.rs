@@ -310,10 +310,20 @@ impl ConnectionHandle {
         self.session.borrow().as_ref().map_or_else(|| self.peer.to_string(), |guest| guest.port.name.clone())
     }
 
+    /// The unit with this number, whether or not it is there for this initiator.
+    fn any_lun(&self, field: u64) -> Option<Rc<Lun>> {
+        let number = LunNumber::decode(field.to_be_bytes())?;
+        self.registry.lun(u8::try_from(number.number()).ok()?)
+    }
+
     /// The unit that a command is for, if it is there for this initiator.
     fn lun_of(&self, field: u64) -> Option<Rc<Lun>> {
-        let number = LunNumber::decode(field.to_be_bytes())?;
-        self.registry.lun(u8::try_from(number.number()).ok()?).filter(|lun| lun.has_nexus(self.nexus))
+        self.any_lun(field).filter(|lun| lun.has_nexus(self.nexus))
+    }
+
+    /// Likewise, for ending what was sent to it: that can be when the unit is not there any more.
+    fn lun_with_tasks(&self, field: u64) -> Option<Rc<Lun>> {
+        self.any_lun(field).filter(|lun| lun.has_nexus(self.nexus) || lun.has_tasks_of(self.nexus))
     }
 
     fn on_command(&self, event: CommandEvent) {
@@ -328,8 +338,10 @@ impl ConnectionHandle {
 
     fn on_task_management(&self, event: TaskManagementEvent) {
         let (luns, victims) = match event.function {
-            TaskManagementFunction::AbortTask { lun, task } => (self.lun_of(lun), Victims::Task(self.nexus, task)),
-            TaskManagementFunction::AbortTaskSet { lun } => (self.lun_of(lun), Victims::Nexus(self.nexus)),
+            TaskManagementFunction::AbortTask { lun, task } => {
+                (self.lun_with_tasks(lun), Victims::Task(self.nexus, task))
+            }
+            TaskManagementFunction::AbortTaskSet { lun } => (self.lun_with_tasks(lun), Victims::Nexus(self.nexus)),
             TaskManagementFunction::ClearTaskSet { lun } | TaskManagementFunction::LogicalUnitReset { lun } => {
                 (self.lun_of(lun), Victims::All { by: self.nexus })
             }
@@ -392,7 +404,8 @@ impl ConnectionHandle {
             let access = self.registry.access();
             if !access.keeps(&details.initiator.name, self.peer.ip(), details.user.as_deref()) {
                 let LoginDetails { initiator, .. } = &details;
-                tracing::warn!(initiator = %initiator.name, from = %self.peer, "login refused: the rules have changed meanwhile");
+                let why = "the rules have changed meanwhile";
+                tracing::warn!(initiator = %initiator.name, from = %self.peer, "login refused: {why}");
                 self.core.borrow_mut().handle_login_refused(LoginStatus::AUTHORIZATION_FAILURE);
                 self.wake.notify_one();
                 return;

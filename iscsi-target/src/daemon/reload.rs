@@ -1,5 +1,5 @@
-//! LUNs that come, go and change while the head runs, and other rules about who may log in: what an operator orders by `targetctl reload` or SIGHUP, and
-//! disks that could not be opened before.
+//! LUNs that come, go and change while the head runs, and other rules about who may log in: what an operator orders by
+//! `targetctl reload` or SIGHUP, and disks that could not be opened before.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

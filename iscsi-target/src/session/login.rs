@@ -6,8 +6,9 @@
 //!      \___________________________________________^   \____________________^
 //!                 first request with CSG=1               (from Security, too)
 //! ```
-//! In Security, the initiator proves who it is where that is demanded. Every state can end in a refusal instead. A complete login still waits for the daemon, which first ends the session
-//! that it replaces, if there is one (RFC 7143 6.3.5), and hands out the TSIH.
+//! In Security, the initiator proves who it is where that is demanded. Every state can end in a refusal instead. A
+//! complete login still waits for the daemon, which first ends the session that it replaces, if there is one (RFC 7143
+//! 6.3.5), and hands out the TSIH.
 
 use super::SessionType;
 use super::access::{Demand, Denied, Entrance};

@@ -289,11 +289,21 @@ impl Lun {
         receiver
     }
 
-    /// A nexus has come up.
+    /// Whether the nexus is one of this unit's: whether the unit is there for it.
     pub(crate) fn has_nexus(&self, nexus: NexusId) -> bool {
         self.unit.borrow().has_nexus(nexus)
     }
 
+    /// Whether something is not answered yet that the nexus has sent.
+    pub(crate) fn has_tasks_of(&self, nexus: NexusId) -> bool {
+        let victims = Victims::Nexus(nexus);
+        let tasks = self.tasks.borrow();
+        tasks.held.iter().any(|waiting| victims.hit(&waiting.caller))
+            || tasks.stepping.values().any(|stepping| victims.hit(&stepping.caller))
+            || tasks.underway.iter().any(|(_, task)| victims.hit(task.caller()))
+    }
+
+    /// A nexus has come up.
     pub(crate) fn add_nexus(&self, nexus: NexusId, initiator: crate::scsi::InitiatorPort, relative_port: u16) {
         self.unit.borrow_mut().add_nexus(nexus, initiator, relative_port);
     }
