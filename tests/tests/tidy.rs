@@ -209,6 +209,7 @@ fn scripts_can_be_run() {
     for script in [
         "tests/run",
         "tests/clients/run",
+        "tests/clients/access",
         "tests/conformance/run",
         "tests/namespaces/run",
         "tests/namespaces/addresses",

@@ -3,6 +3,8 @@
 //! ```toml
 //! [target]
 //! iqn = "iqn.2026-11.com.example:pair1"
+//! # initiators = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these may log in
+//! # networks = ["192.0.2.0/24"]       # optional: only from there
 //!
 //! [heads.a]
 //! portals = ["192.0.2.1:3260", { listen = "0.0.0.0:3261", advertise = "san.example.com:3261" }]
@@ -22,6 +24,17 @@
 //! takeover-ms = 300
 //! mirror-bytes = "1GiB"
 //!
+//! [auth]                               # optional: without it nobody has to prove who he is
+//! discovery = { user = "finder", secret-file = "/etc/twinhead/chap/finder" }   # optional: of discovery sessions
+//! default = { user = "clients", secret-file = "/etc/twinhead/chap/clients" }   # optional: of all but the following
+//!
+//! [[auth.initiators]]                  # optional: what belongs to one initiator
+//! name = "iqn.1993-08.org.debian:01:abc"
+//! user = "db1"
+//! secret-file = "/etc/twinhead/chap/db1"
+//! target-user = "pair1"                # optional: with what the target proves itself to it
+//! target-secret-file = "/etc/twinhead/chap/pair1"
+//!
 //! [[luns]]
 //! id = 0
 //! name = "db"
@@ -32,6 +45,7 @@
 //! atomic-write-bytes = "64KiB"         # optional: what the disk writes whole or not at all, also when power fails
 //! removable = false                    # optional: initiators may eject the medium, and load it
 //! read-only = false                    # optional
+//! # initiators = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these see it
 //! # writers = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these initiators may write; others read
 //! ```
 //!
@@ -43,7 +57,10 @@
 mod agreement;
 mod change;
 mod check;
+mod check_logins;
+mod logins;
 mod names;
+mod network;
 mod portal;
 mod problem;
 mod raw;
@@ -64,9 +81,11 @@ use serde::{Deserialize, Serialize};
 
 pub use agreement::{Difference, differences, preferred_by_both};
 pub use change::Change;
+pub use logins::{Account, Auth, Credential, Logins};
+pub use network::Network;
 pub use portal::{Portal, Vip};
 pub use problem::{Invalid, Problem};
-pub use secret::{LinkSecret, SecretError};
+pub use secret::{LinkSecret, SecretError, SecretKind, load_chap_secret};
 pub use size::{ByteSize, SizeError};
 
 /// Where the daemon and `targetctl` look for the configuration unless told otherwise.
@@ -97,6 +116,8 @@ pub struct Config {
     pub link: Option<Link>,
     /// Bounds in time and memory.
     pub limits: Limits,
+    /// Who may log in.
+    pub logins: Logins,
     /// By LUN number; at least one.
     pub luns: BTreeMap<u8, Lun>,
 }
@@ -157,6 +178,8 @@ pub struct Lun {
     pub removable: bool,
     /// Whether initiators may only read.
     pub read_only: bool,
+    /// The iSCSI names, in their normal form, of the only initiators for which it is there; `None`: it is for all.
+    pub initiators: Option<BTreeSet<String>>,
     /// The iSCSI names, in their normal form, of the only initiators that may write; `None`: all may, unless it is
     /// `read_only`.
     pub writers: Option<BTreeSet<String>>,

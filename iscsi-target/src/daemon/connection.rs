@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::access::Access;
 use super::batch::Flush;
 use super::clock::Clock;
 use super::lun::{Caller, Lun, Victims};
@@ -22,9 +23,10 @@ use crate::pdu::task_mgmt::FunctionResponse;
 use crate::pdu::transmit::Transmit;
 use crate::scsi::lun::Lun as LunNumber;
 use crate::scsi::{Command, InitiatorPort, NexusId, Response, missing_lun};
+use crate::session::access::Entrance;
 use crate::session::{
-    AsyncNotice, CommandEvent, Connection, Event, LoginDetails, PortalConfig, SessionType, TaskId, TaskManagementEvent,
-    TaskManagementFunction,
+    AsyncNotice, CloseReason, CommandEvent, Connection, Event, LoginDenied, LoginDetails, PortalConfig, SessionType,
+    TaskId, TaskManagementEvent, TaskManagementFunction,
 };
 
 /// Pieces handed to the kernel in one call.
@@ -41,13 +43,22 @@ pub(crate) struct ConnectionHandle {
     registry: Rc<Registry>,
     core: RefCell<Connection>,
     outgoing: RefCell<VecDeque<Transmit>>,
-    session: RefCell<Option<InitiatorPort>>,
+    session: RefCell<Option<Guest>>,
+    /// It is to be told that there are other units than before.
+    list_changed: Cell<bool>,
     flush_wanted: Cell<bool>,
     closed: Cell<bool>,
     /// The kernel takes no more for now; only the connection's own loop finds out when it does again.
     blocked: Cell<bool>,
     wake: Notify,
     this: Weak<Self>,
+}
+
+/// Who is logged in to use units.
+struct Guest {
+    port: InitiatorPort,
+    /// As whom it has proven itself.
+    user: Option<String>,
 }
 
 /// What came of looking for events.
@@ -65,6 +76,7 @@ pub(crate) struct Arrival {
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) portal: Arc<PortalConfig>,
+    pub(crate) entrance: Entrance,
     pub(crate) relative_port: u16,
     pub(crate) nexus: NexusId,
 }
@@ -72,7 +84,7 @@ pub(crate) struct Arrival {
 impl ConnectionHandle {
     /// Take in a connection that was just accepted.
     pub(crate) fn new(arrival: Arrival, registry: &Rc<Registry>, clock: Clock, pool: Pool) -> Rc<Self> {
-        let mut core = Connection::new(arrival.portal, pool, clock.now().0);
+        let mut core = Connection::new(arrival.portal, arrival.entrance, pool, clock.now().0);
         core.set_arrival_mark(registry.mark());
         Rc::new_cyclic(|this| Self {
             nexus: arrival.nexus,
@@ -85,6 +97,7 @@ impl ConnectionHandle {
             core: RefCell::new(core),
             outgoing: RefCell::default(),
             session: RefCell::default(),
+            list_changed: Cell::new(false),
             flush_wanted: Cell::new(false),
             closed: Cell::new(false),
             blocked: Cell::new(false),
@@ -108,7 +121,7 @@ impl ConnectionHandle {
 
     /// Whether it is a session of this initiator port.
     pub(crate) fn is_of(&self, initiator: &InitiatorPort) -> bool {
-        self.session.borrow().as_ref() == Some(initiator)
+        self.session.borrow().as_ref().is_some_and(|guest| guest.port == *initiator)
     }
 
     /// Whether it is logged in to use units.
@@ -116,11 +129,30 @@ impl ConnectionHandle {
         self.session.borrow().is_some()
     }
 
-    /// A unit has come up: if this is a session, it is one of its nexuses.
+    /// Whether it is a session for whose initiator the unit is there.
+    pub(crate) fn sees(&self, lun: &Lun) -> bool {
+        self.session.borrow().as_ref().is_some_and(|guest| !lun.is_hidden_from(&guest.port.name))
+    }
+
+    /// If this is a session that sees the unit, it is one of its nexuses.
     pub(crate) fn join(&self, lun: &Lun) {
-        if let Some(initiator) = self.session.borrow().as_ref() {
-            lun.add_nexus(self.nexus, initiator.clone(), self.relative_port);
+        if let Some(guest) = self.session.borrow().as_ref().filter(|guest| !lun.is_hidden_from(&guest.port.name)) {
+            lun.add_nexus(self.nexus, guest.port.clone(), self.relative_port);
         }
+    }
+
+    /// Whether it would be let in today. Nobody is who is not a session yet.
+    pub(crate) fn may_stay(&self, access: &Access) -> bool {
+        let keeps = |guest: &Guest| access.keeps(&guest.port.name, self.peer.ip(), guest.user.as_deref());
+        self.session.borrow().as_ref().is_some_and(keeps)
+    }
+
+    pub(crate) fn set_list_changed(&self) {
+        self.list_changed.set(true);
+    }
+
+    pub(crate) fn take_list_changed(&self) -> bool {
+        self.list_changed.take()
     }
 
     /// Tell a session something that it has not asked for.
@@ -243,7 +275,12 @@ impl ConnectionHandle {
                 Event::Command(command) => self.on_command(command),
                 Event::TaskManagement(request) => self.on_task_management(request),
                 Event::LoginComplete(details) => self.on_login(details),
+                Event::LoginDenied(LoginDenied { initiator, session_type, why }) => {
+                    tracing::warn!(%initiator, from = %self.peer, session = ?session_type, "login refused: {why}");
+                }
                 Event::LoggedOut => self.on_logged_out(),
+                // Said already, by name and with the reason.
+                Event::Close(CloseReason::LoginRefused(status)) if status.is_denial() => return Dispatched::End,
                 Event::Close(reason) => {
                     tracing::info!(initiator = %self.name(), "connection closed: {reason}");
                     return Dispatched::End;
@@ -270,12 +307,23 @@ impl ConnectionHandle {
     }
 
     fn name(&self) -> String {
-        self.session.borrow().as_ref().map_or_else(|| self.peer.to_string(), |initiator| initiator.name.clone())
+        self.session.borrow().as_ref().map_or_else(|| self.peer.to_string(), |guest| guest.port.name.clone())
     }
 
-    fn lun_of(&self, field: u64) -> Option<Rc<Lun>> {
+    /// The unit with this number, whether or not it is there for this initiator.
+    fn any_lun(&self, field: u64) -> Option<Rc<Lun>> {
         let number = LunNumber::decode(field.to_be_bytes())?;
         self.registry.lun(u8::try_from(number.number()).ok()?)
+    }
+
+    /// The unit that a command is for, if it is there for this initiator.
+    fn lun_of(&self, field: u64) -> Option<Rc<Lun>> {
+        self.any_lun(field).filter(|lun| lun.has_nexus(self.nexus))
+    }
+
+    /// Likewise, for ending what was sent to it: that can be when the unit is not there any more.
+    fn lun_with_tasks(&self, field: u64) -> Option<Rc<Lun>> {
+        self.any_lun(field).filter(|lun| lun.has_nexus(self.nexus) || lun.has_tasks_of(self.nexus))
     }
 
     fn on_command(&self, event: CommandEvent) {
@@ -284,14 +332,16 @@ impl ConnectionHandle {
         let command = Command { nexus: self.nexus, cdb, attribute, data_out, data_in_max };
         match self.lun_of(lun) {
             Some(lun) => lun.command(Caller { connection, task }, command, arrival),
-            None => self.respond(task, missing_lun::handle(&command, &self.registry.lun_numbers())),
+            None => self.respond(task, missing_lun::handle(&command, &self.registry.lun_numbers(self.nexus))),
         }
     }
 
     fn on_task_management(&self, event: TaskManagementEvent) {
         let (luns, victims) = match event.function {
-            TaskManagementFunction::AbortTask { lun, task } => (self.lun_of(lun), Victims::Task(self.nexus, task)),
-            TaskManagementFunction::AbortTaskSet { lun } => (self.lun_of(lun), Victims::Nexus(self.nexus)),
+            TaskManagementFunction::AbortTask { lun, task } => {
+                (self.lun_with_tasks(lun), Victims::Task(self.nexus, task))
+            }
+            TaskManagementFunction::AbortTaskSet { lun } => (self.lun_with_tasks(lun), Victims::Nexus(self.nexus)),
             TaskManagementFunction::ClearTaskSet { lun } | TaskManagementFunction::LogicalUnitReset { lun } => {
                 (self.lun_of(lun), Victims::All { by: self.nexus })
             }
@@ -301,7 +351,7 @@ impl ConnectionHandle {
         };
         let whole_target =
             matches!(event.function, TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset);
-        let luns = if whole_target { self.registry.luns() } else { luns.into_iter().collect() };
+        let luns = if whole_target { self.registry.luns_of(self.nexus) } else { luns.into_iter().collect() };
         if luns.is_empty() {
             let answer = FunctionResponse::LunDoesNotExist;
             self.core.borrow_mut().handle_task_management_done(event.id, answer);
@@ -351,6 +401,15 @@ impl ConnectionHandle {
             return;
         }
         if details.session_type == SessionType::Normal {
+            let access = self.registry.access();
+            if !access.keeps(&details.initiator.name, self.peer.ip(), details.user.as_deref()) {
+                let LoginDetails { initiator, .. } = &details;
+                let why = "the rules have changed meanwhile";
+                tracing::warn!(initiator = %initiator.name, from = %self.peer, "login refused: {why}");
+                self.core.borrow_mut().handle_login_refused(LoginStatus::AUTHORIZATION_FAILURE);
+                self.wake.notify_one();
+                return;
+            }
             for old in self.registry.connections_of(&details.initiator) {
                 tracing::info!(initiator = %details.initiator.name, "session reinstated");
                 old.reset();
@@ -363,10 +422,10 @@ impl ConnectionHandle {
             if self.closed.get() {
                 return;
             }
-            tracing::info!(initiator = %details.initiator.name, from = %self.peer, "logged in");
-            *self.session.borrow_mut() = Some(details.initiator.clone());
+            tracing::info!(initiator = %details.initiator.name, from = %self.peer, user = details.user, "logged in");
+            *self.session.borrow_mut() = Some(Guest { port: details.initiator, user: details.user });
             for lun in self.registry.luns() {
-                lun.add_nexus(self.nexus, details.initiator.clone(), self.relative_port);
+                self.join(&lun);
             }
             self.registry.count_sessions();
         }

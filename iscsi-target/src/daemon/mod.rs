@@ -5,6 +5,7 @@
 //!
 //! * [`config`]: the file both heads share, checked as a whole before anything starts.
 //! * `process`, `serve`: one head from its start to its end.
+//! * `access`: who may log in, and the secrets that prove it.
 //! * `connection`: one iSCSI connection; `registry`: all of them, and all units.
 //! * `reload`: units that come, go and change meanwhile.
 //! * `lun`: one unit: gate, failover state machine, disk.
@@ -14,6 +15,7 @@
 //! * [`status`], `report`: what `targetctl status --json` prints, a stable interface, and where it comes from.
 //! * [`control`]: the control socket: one JSON object per line, each way.
 
+mod access;
 mod batch;
 mod clock;
 pub mod config;
@@ -29,6 +31,7 @@ mod report;
 mod serve;
 pub mod status;
 
+pub use access::Access;
 pub use portal::misplaced;
 pub use process::main_of_head;
 pub use serve::serve;

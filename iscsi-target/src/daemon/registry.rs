@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use replication::head::Event;
 
+use super::access::Access;
 use super::batch::Batch;
 use super::config::Lun as LunConfig;
 use super::connection::ConnectionHandle;
@@ -24,8 +25,7 @@ pub(crate) const CONNECTIONS_MAX: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Registry {
     slots: RefCell<BTreeMap<u8, Slot>>,
-    /// Sessions are to be told that there are other units than before.
-    list_changed: Cell<bool>,
+    access: RefCell<Rc<Access>>,
     stopping: Cell<bool>,
     connections: RefCell<BTreeMap<NexusId, Rc<ConnectionHandle>>>,
     batch: Batch,
@@ -51,10 +51,29 @@ impl Registry {
 
     /// Present a unit to initiators.
     pub(crate) fn add_lun(&self, lun: &Rc<Lun>) {
-        self.list_changes();
+        let seers: Vec<_> =
+            self.connections.borrow().values().filter(|connection| connection.sees(lun)).cloned().collect();
+        seers.iter().for_each(|connection| self.list_changes_for(connection));
         self.slots.borrow_mut().insert(lun.id(), Slot::Open(Rc::clone(lun)));
-        for connection in self.connections.borrow().values() {
-            connection.join(lun);
+        seers.iter().for_each(|connection| connection.join(lun));
+    }
+
+    /// A unit has other settings: it may be there for others than before. What somebody has sent who does not see it
+    /// any more is still done, and answered.
+    pub(crate) fn mask_changed(&self, lun: &Rc<Lun>) {
+        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
+        for connection in connections {
+            let (nexus, sees) = (connection.nexus(), connection.sees(lun));
+            if sees == lun.has_nexus(nexus) {
+                continue;
+            }
+            if sees {
+                self.list_changes_for(&connection);
+                connection.join(lun);
+            } else {
+                lun.remove_nexus(nexus);
+                self.list_changes_for(&connection);
+            }
         }
     }
 
@@ -66,8 +85,10 @@ impl Registry {
     /// A unit is not configured any more.
     pub(crate) fn remove_lun(&self, id: u8) {
         let removed = self.slots.borrow_mut().remove(&id);
-        if matches!(removed, Some(Slot::Open(_))) {
-            self.list_changes();
+        if let Some(Slot::Open(lun)) = removed {
+            for connection in self.connections.borrow().values().filter(|of| lun.has_nexus(of.nexus())) {
+                self.list_changes_for(connection);
+            }
         }
     }
 
@@ -99,9 +120,30 @@ impl Registry {
         self.slots.borrow().iter().map(|(id, slot)| (*id, config(slot))).collect()
     }
 
-    /// The numbers of all units that are open, as initiators use them.
-    pub(crate) fn lun_numbers(&self) -> Vec<LunNumber> {
-        self.luns().iter().filter_map(|lun| lun.number()).collect()
+    /// The units that are there for a nexus, by number.
+    pub(crate) fn luns_of(&self, nexus: NexusId) -> Vec<Rc<Lun>> {
+        self.luns().into_iter().filter(|lun| lun.has_nexus(nexus)).collect()
+    }
+
+    /// The numbers of the units that are there for a nexus, as initiators use them.
+    pub(crate) fn lun_numbers(&self, nexus: NexusId) -> Vec<LunNumber> {
+        self.luns_of(nexus).iter().filter_map(|lun| lun.number()).collect()
+    }
+
+    /// Who may log in.
+    pub(crate) fn access(&self) -> Rc<Access> {
+        Rc::clone(&self.access.borrow())
+    }
+
+    /// From now on `access` says who may log in. Who may no longer, and who is not logged in yet, has to try again; how
+    /// many sessions were ended by that.
+    pub(crate) fn set_access(&self, access: Access) -> usize {
+        self.access.replace(Rc::new(access));
+        let access = self.access();
+        let is_over = |connection: &ConnectionHandle| connection.has_session() && !connection.may_stay(&access);
+        let ended = self.connections.borrow().values().filter(|connection| is_over(connection)).count();
+        self.reset_where(|connection| !connection.may_stay(&access), "who may log in has changed");
+        ended
     }
 
     /// No unit is opened any more.
@@ -114,24 +156,20 @@ impl Registry {
         self.stopping.get()
     }
 
-    /// The list of units changes: whoever has a session is told with its next command (SPC-4 6.33), and at the next
-    /// tick without being asked, once for all changes until then.
-    fn list_changes(&self) {
+    /// The list of units of a session changes: it is told with its next command (SPC-4 6.33), and at the next tick
+    /// without being asked, once for all changes until then.
+    fn list_changes_for(&self, connection: &ConnectionHandle) {
         for lun in self.luns() {
-            lun.raise_luns_changed();
+            lun.raise_luns_changed(connection.nexus());
         }
-        self.list_changed.set(true);
+        connection.set_list_changed();
     }
 
     /// RFC 7143 11.9.1: a SCSI event of a unit that the initiator has.
-    fn tell_list_changed(&self) {
-        let Some(lun) = self.lun_numbers().first().copied() else { return };
+    fn tell_list_changed(&self, connection: &ConnectionHandle) {
+        let Some(lun) = self.lun_numbers(connection.nexus()).first().copied() else { return };
         let sense = Sense::from(Attention::ReportedLunsChanged.code()).fixed();
-        let notice = AsyncNotice::ScsiEvent { lun: u64::from_be_bytes(lun.encode()), sense };
-        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
-        for connection in connections {
-            connection.notify(&notice);
-        }
+        connection.notify(&AsyncNotice::ScsiEvent { lun: u64::from_be_bytes(lun.encode()), sense });
     }
 
     /// Commands that arrive while this is the mark are later than everything that bears a smaller one. A connection
@@ -232,11 +270,11 @@ impl Registry {
 
     /// Some time has passed.
     pub(crate) fn tick(&self) {
-        if self.list_changed.take() {
-            self.tell_list_changed();
-        }
         let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
         for connection in connections {
+            if connection.take_list_changed() {
+                self.tell_list_changed(&connection);
+            }
             connection.tick();
         }
     }

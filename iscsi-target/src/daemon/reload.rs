@@ -1,15 +1,16 @@
-//! LUNs that come, go and change while the head runs: what an operator orders by `targetctl reload` or SIGHUP, and
-//! disks that could not be opened before.
+//! LUNs that come, go and change while the head runs, and other rules about who may log in: what an operator orders by
+//! `targetctl reload` or SIGHUP, and disks that could not be opened before.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use replication::head::Event;
 use tokio::sync::{Mutex, oneshot};
 
-use super::config::{Change, Config, Lun as LunConfig, differences};
+use super::access::Access;
+use super::config::{Change, Config, LinkSecret, Lun as LunConfig, differences};
 use super::control::Outcome;
 use super::lun::{self, Lun, Pair};
 
@@ -35,16 +36,20 @@ impl Reloader {
     pub(crate) async fn reload(&self) -> Outcome {
         let _turn = self.turn.lock().await;
         let path = self.path.clone();
-        let loaded = tokio::task::spawn_blocking(move || Config::load(&path)).await;
-        let new = loaded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let loaded = tokio::task::spawn_blocking(move || load(&path)).await;
+        let (new, access) = loaded.map_err(|error| error.to_string())??;
         if self.pair.registry.is_stopping() {
             return Err("this head is stopping".to_owned());
         }
         let change = self.change_to(&new)?;
-        if change.is_empty() {
+        let has_other_logins = access != *self.pair.registry.access();
+        if change.is_empty() && !has_other_logins {
             return Ok("nothing has changed".to_owned());
         }
         let mut report = Report::default();
+        if has_other_logins {
+            self.set_access(access, &mut report);
+        }
         for lun in change.altered {
             self.alter(lun, &mut report);
         }
@@ -74,6 +79,21 @@ impl Reloader {
         now.change_to(new, &open)
     }
 
+    /// First of all: who may not be here any more must not see what comes next.
+    fn set_access(&self, access: Access, report: &mut Report) {
+        let ended = self.pair.registry.set_access(access);
+        for lun in self.pair.registry.luns() {
+            lun.tell_settings();
+        }
+        let sessions = match ended {
+            0 => String::new(),
+            1 => ", one session ended".to_owned(),
+            _ => format!(", {ended} sessions ended"),
+        };
+        tracing::info!(ended, "who may log in has changed");
+        report.done.push(format!("changed who may log in{sessions}"));
+    }
+
     fn alter(&self, config: LunConfig, report: &mut Report) {
         let Some(lun) = self.pair.registry.lun(config.id) else { return };
         let changed = differences(&lun.config().online_settings(), &config.online_settings());
@@ -83,6 +103,7 @@ impl Reloader {
         report.done.push(format!("changed {} ({}): {}", config.name, config.id, settings.join(", ")));
         tracing::info!(lun = %config.name, settings = settings.join(", "), "changed");
         lun.apply(config);
+        self.pair.registry.mask_changed(&lun);
     }
 
     async fn remove(&self, ids: &[u8], report: &mut Report) {
@@ -145,6 +166,14 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The configuration, and the secrets that it names.
+fn load(path: &Path) -> Result<(Config, Access), String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    let link = config.link.as_ref().map(|link| LinkSecret::load(&link.secret_file)).transpose();
+    let access = Access::load(&config, link.map_err(|error| error.to_string())?.as_ref())?;
+    Ok((config, access))
 }
 
 /// Hand it over or drain it, then let go of it.

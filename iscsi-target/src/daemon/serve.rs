@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use super::access::{Access, new_challenge};
 use super::clock::Clock;
 use super::config::{ByteSize, Config, HeadName, LinkSecret};
 use super::connection::{Arrival, ConnectionHandle};
@@ -49,6 +50,7 @@ pub async fn serve(config: Config, path: &Path, me: HeadName) -> anyhow::Result<
     let incarnation = new_incarnation()?;
     let portals = Portals::new(&config, me, clock);
     let secret = config.link.as_ref().map(|link| LinkSecret::load(&link.secret_file)).transpose()?;
+    registry.set_access(Access::load(&config, secret.as_ref()).map_err(anyhow::Error::msg)?);
     let pair = Pair {
         me: me.into(),
         incarnation,
@@ -199,7 +201,15 @@ async fn accept(pair: Pair, listener: TcpListener, door: Door) {
             tracing::warn!(%error, %peer, "the connection could not be set up");
             continue;
         }
-        let arrival = Arrival { stream, local: door.address, peer, portal: Arc::clone(&portal), relative_port, nexus };
+        let entrance = match new_challenge() {
+            Ok(challenge) => pair.registry.access().entrance(peer.ip(), challenge),
+            Err(error) => {
+                tracing::error!(%error, %peer, "no random numbers: closing this connection");
+                continue;
+            }
+        };
+        let portal = Arc::clone(&portal);
+        let arrival = Arrival { stream, local: door.address, peer, portal, entrance, relative_port, nexus };
         let connection = ConnectionHandle::new(arrival, &pair.registry, pair.clock, pair.pool.clone());
         tokio::task::spawn_local(connection.run());
     }

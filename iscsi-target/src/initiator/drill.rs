@@ -25,6 +25,7 @@ use super::multipath::IoId;
 use super::path::Clock;
 use super::session::SessionOptions;
 use crate::pdu::digest::Digests;
+use crate::session::access::Account;
 use block::Contents;
 use oracle::Oracle;
 use report::PathNews;
@@ -50,6 +51,8 @@ pub struct DrillOptions {
     pub iqn: Option<String>,
     /// The initiator's name.
     pub initiator_name: String,
+    /// What the initiator proves itself with, if the target wants that.
+    pub account: Option<Account>,
     /// The logical unit.
     pub lun: u64,
     /// First block of the region.
@@ -138,6 +141,7 @@ impl Default for DrillOptions {
             portals: Vec::new(),
             iqn: None,
             initiator_name: INITIATOR_NAME.to_owned(),
+            account: None,
             lun: 0,
             offset_blocks: 0,
             blocks: None,
@@ -188,6 +192,7 @@ fn engine_options(options: &DrillOptions) -> Result<EngineOptions, DrillError> {
     let [_, _, _, _, _, a, b, c] = random()?.to_be_bytes();
     let session = SessionOptions {
         initiator_name: options.initiator_name.clone(),
+        account: options.account.clone(),
         isid: [0x80, a, b, c, 0, 0],
         target_name: options.iqn.clone(),
         lun,

@@ -28,6 +28,7 @@ use crate::pdu::r2t::R2t;
 use crate::pdu::reject::RejectReason;
 use crate::pdu::text::{TextRequest, TextResponse, parse_keys};
 use crate::pdu::{CmdSn, Framer, Header, Itt, Numbers, PduError, Request, Response, Segment, StatSn, Transmit, Ttt};
+use crate::session::access::Account;
 
 use super::command::{Answer, Command, Sense};
 use login::{Login, MAX_DATA_BYTES, Parameters, Progress, Step};
@@ -41,6 +42,8 @@ const MAX_TARGETS_BYTES: usize = 1 << 20;
 pub struct SessionOptions {
     /// InitiatorName.
     pub initiator_name: String,
+    /// What it proves itself with, if the target wants that.
+    pub account: Option<Account>,
     /// The initiator's part of the session identifier; one per path.
     pub isid: [u8; 6],
     /// The target; `None` for a discovery session.

@@ -120,6 +120,12 @@ impl LoginStatus {
     pub const SERVICE_UNAVAILABLE: Self = Self { class: 3, detail: 1 };
     /// The target has run out of something.
     pub const OUT_OF_RESOURCES: Self = Self { class: 3, detail: 2 };
+
+    /// Whether it keeps out somebody who may not come in.
+    #[must_use]
+    pub fn is_denial(self) -> bool {
+        self == Self::AUTHENTICATION_FAILURE || self == Self::AUTHORIZATION_FAILURE
+    }
 }
 
 impl Stage {

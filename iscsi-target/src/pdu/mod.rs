@@ -5,6 +5,7 @@
 //! never part of the typed PDU: a payload stays where it was received.
 
 pub mod async_msg;
+pub mod binary;
 pub mod command;
 pub mod data;
 pub mod digest;

@@ -9,6 +9,7 @@ pub mod defects;
 pub mod inquiry;
 pub mod log;
 pub mod lun;
+pub mod mask;
 pub mod medium;
 pub mod missing_lun;
 pub mod mode;

@@ -168,6 +168,19 @@ impl LogicalUnit {
         }
     }
 
+    /// Whether the nexus is one of this unit's. For one that is not, the unit is not there.
+    #[must_use]
+    pub fn has_nexus(&self, nexus: NexusId) -> bool {
+        self.nexuses.contains_key(&nexus)
+    }
+
+    /// Tell one nexus of `attention`.
+    pub fn raise_for(&mut self, nexus: NexusId, attention: Attention) {
+        if let Some(nexus) = self.nexuses.get_mut(&nexus) {
+            nexus.attentions.raise(attention);
+        }
+    }
+
     /// Tell every nexus of `attention`.
     pub fn raise(&mut self, attention: Attention) {
         for nexus in self.nexuses.values_mut() {

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use sas_backend::buffer::Pool;
 
+use super::access::Entrance;
+use super::discovery::TextExchange;
 use super::event::{
     AsyncNotice, CloseReason, Event, LoginDetails, ProtocolViolation, SessionType, TaskId, TaskManagementId,
 };
@@ -36,6 +38,7 @@ use crate::scsi::{self, InitiatorPort};
 #[derive(Debug)]
 pub struct Connection {
     portal: Arc<PortalConfig>,
+    entrance: Entrance,
     framer: Framer,
     io: Io,
     phase: Phase,
@@ -63,9 +66,10 @@ struct Clock {
 impl Connection {
     /// A connection that was just accepted by a portal. Data-Out buffers come from `pool`.
     #[must_use]
-    pub fn new(portal: Arc<PortalConfig>, pool: Pool, now_ms: u64) -> Self {
+    pub fn new(portal: Arc<PortalConfig>, entrance: Entrance, pool: Pool, now_ms: u64) -> Self {
         Self {
             portal,
+            entrance,
             framer: Framer::new(bytes(LOGIN_DATA_SEGMENT_BYTES)),
             io: Io { outbox: Outbox::new(), events: VecDeque::new(), pool, arrival: 0 },
             phase: Phase::Login { login: Login::Opening, request: None },
@@ -110,7 +114,9 @@ impl Connection {
                 self.framer.set_digests(digests);
                 self.io.outbox.set_digests(digests);
                 self.framer.set_max_data_segment_length(bytes(MAX_RECV_DATA_SEGMENT_BYTES));
-                let session = Box::new(FullFeature::new(Arc::clone(&self.portal), negotiation, identity.cid));
+                let is_let_in = |name: &String| self.entrance.leads_in(name);
+                let text = TextExchange::new(negotiation.initiator_name.as_ref().is_some_and(is_let_in));
+                let session = Box::new(FullFeature::new(Arc::clone(&self.portal), negotiation, identity.cid, text));
                 self.phase = Phase::FullFeature { session, current: None };
                 self.run();
             }
@@ -299,7 +305,7 @@ impl Connection {
             // A login is immediate: the first command afterwards has the same number.
             self.io.outbox.window = Window::new(request.cmd_sn, QUEUE_DEPTH);
         }
-        match login.handle(&self.portal, request, text) {
+        match login.handle(&self.portal, &self.entrance, request, text) {
             Step::Answer(login, answer) => {
                 self.push_login_answer(answer);
                 self.phase = Phase::Login { login, request: None };
@@ -311,7 +317,10 @@ impl Connection {
                 }
                 None => self.refuse_login(refusal(request, LoginStatus::MISSING_PARAMETER)),
             },
-            Step::Refuse(answer) => self.refuse_login(answer),
+            Step::Refuse(answer, denied) => {
+                self.io.events.extend(denied.map(Event::LoginDenied));
+                self.refuse_login(answer);
+            }
         }
     }
 
@@ -352,6 +361,7 @@ fn details(complete: &CompleteLogin) -> Option<LoginDetails> {
     Some(LoginDetails {
         initiator: InitiatorPort { name: negotiation.initiator_name.clone()?, isid },
         initiator_alias: negotiation.initiator_alias.clone(),
+        user: complete.user.clone(),
         session_type: negotiation.session_type.unwrap_or(SessionType::Normal),
         tsih: complete.identity.tsih,
         cid: complete.identity.cid,

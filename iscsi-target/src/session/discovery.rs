@@ -15,6 +15,8 @@ const SEND_TARGETS: &str = "SendTargets";
 pub(super) struct TextExchange {
     state: State,
     next_ttt: u32,
+    /// Whether this initiator may use the target, and so hears where it is.
+    shows_target: bool,
 }
 
 #[derive(Debug)]
@@ -35,8 +37,8 @@ enum State {
 }
 
 impl TextExchange {
-    pub(super) fn new() -> Self {
-        Self { state: State::Idle, next_ttt: 1 }
+    pub(super) fn new(shows_target: bool) -> Self {
+        Self { state: State::Idle, next_ttt: 1, shows_target }
     }
 
     /// The answer to one request, or why it is refused (which ends the exchange).
@@ -74,7 +76,7 @@ impl TextExchange {
             self.state = State::Asking { itt: request.itt, ttt, text: collected };
             return Ok((response(request, false, false, ttt), Vec::new()));
         }
-        let answers = answer_keys(portal, negotiation, &collected)?;
+        let answers = answer_keys(portal, self.shows_target, negotiation, &collected)?;
         Ok(self.answer(negotiation, request, answers))
     }
 
@@ -111,7 +113,12 @@ fn response(request: &TextRequest, is_final: bool, text_continues: bool, ttt: Tt
     TextResponse { is_final, text_continues, lun: 0, itt: request.itt, ttt, numbers: Numbers::default() }
 }
 
-fn answer_keys(portal: &PortalConfig, negotiation: &mut Negotiation, text: &[u8]) -> Result<Vec<u8>, RejectReason> {
+fn answer_keys(
+    portal: &PortalConfig,
+    shows_target: bool,
+    negotiation: &mut Negotiation,
+    text: &[u8],
+) -> Result<Vec<u8>, RejectReason> {
     let keys = parse_keys(text).filter(|keys| keys.len() <= MAX_KEYS).ok_or(RejectReason::ProtocolError)?;
     // "NotUnderstood" belongs into a negotiation. When a whole request is strange there is nothing to negotiate, and
     // initiators expect it to fail (libiscsi's SendTargets.Invalid); vendors' keys excepted.
@@ -125,7 +132,7 @@ fn answer_keys(portal: &PortalConfig, negotiation: &mut Negotiation, text: &[u8]
             if std::mem::replace(&mut targets_sent, true) {
                 return Err(RejectReason::ProtocolError);
             }
-            if names_us(value, negotiation.session_type, portal)? {
+            if names_us(value, negotiation.session_type, portal)? && shows_target {
                 emit_target(&mut answers, portal);
             }
             continue;
@@ -191,7 +198,7 @@ mod tests {
     fn ask(session_type: SessionType, text: &[u8]) -> Vec<u8> {
         let whole = request(Ttt::RESERVED, true, false);
         let (response, answer) =
-            TextExchange::new().handle(&portal(), &mut negotiation(session_type), &whole, text).unwrap();
+            TextExchange::new(true).handle(&portal(), &mut negotiation(session_type), &whole, text).unwrap();
         assert!(response.is_final && response.ttt == Ttt::RESERVED);
         answer
     }
@@ -217,8 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_use_the_target_does_not_hear_of_it() {
+        let whole = request(Ttt::RESERVED, true, false);
+        for text in [&b"SendTargets=All\0"[..], b"SendTargets=iqn.us\0"] {
+            let mut exchange = TextExchange::new(false);
+            let answer = exchange.handle(&portal(), &mut negotiation(SessionType::Discovery), &whole, text);
+            assert_eq!(answer.unwrap().1, b"");
+        }
+    }
+
+    #[test]
     fn a_long_answer_comes_in_parts() {
-        let mut exchange = TextExchange::new();
+        let mut exchange = TextExchange::new(true);
         let mut negotiation = negotiation(SessionType::Discovery);
         negotiation.parameters.max_recv_data_segment_length = 30;
         let mut answer = Vec::new();
@@ -239,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_long_request_comes_in_parts() {
-        let mut exchange = TextExchange::new();
+        let mut exchange = TextExchange::new(true);
         let mut negotiation = negotiation(SessionType::Discovery);
         let (response, part) =
             exchange.handle(&portal(), &mut negotiation, &request(Ttt::RESERVED, false, true), b"SendTar").unwrap();
@@ -254,7 +271,7 @@ mod tests {
     fn broken_requests_are_refused() {
         let mut negotiation = negotiation(SessionType::Discovery);
         let mut refuse = |request: &TextRequest, text: &[u8]| {
-            TextExchange::new().handle(&portal(), &mut negotiation, request, text).unwrap_err()
+            TextExchange::new(true).handle(&portal(), &mut negotiation, request, text).unwrap_err()
         };
         let whole = request(Ttt::RESERVED, true, false);
         for (text, reason) in [

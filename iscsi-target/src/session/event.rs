@@ -2,6 +2,7 @@
 
 use sas_backend::buffer::Payload;
 
+use super::access::Denied;
 use crate::pdu::framer::FrameError;
 use crate::pdu::login::LoginStatus;
 use crate::pdu::{Itt, PduError};
@@ -32,6 +33,8 @@ pub enum SessionType {
 pub enum Event {
     /// The negotiation is over. Nothing more is read until `handle_login_granted` or `handle_login_refused`.
     LoginComplete(LoginDetails),
+    /// Somebody was kept out, which an operator may want to know. [`Event::Close`] follows.
+    LoginDenied(LoginDenied),
     /// A command with all its Data-Out; `handle_response` ends it.
     Command(CommandEvent),
     /// `handle_task_management_done` ends it.
@@ -49,12 +52,25 @@ pub struct LoginDetails {
     pub initiator: InitiatorPort,
     /// What it calls itself, for humans.
     pub initiator_alias: Option<String>,
+    /// The CHAP user as whom it has proven itself; `None`: it did not have to.
+    pub user: Option<String>,
     /// What the session is for.
     pub session_type: SessionType,
     /// Zero for a new session. Anything else asks to join, or to take over, the connection of an existing session.
     pub tsih: u16,
     /// The connection's identifier within its session.
     pub cid: u16,
+}
+
+/// Who was kept out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginDenied {
+    /// The name by which it introduced itself.
+    pub initiator: String,
+    /// What the session would have been for.
+    pub session_type: SessionType,
+    /// For the operator; the initiator hears only the status.
+    pub why: Denied,
 }
 
 /// A command for a logical unit.

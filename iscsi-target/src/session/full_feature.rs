@@ -85,14 +85,14 @@ impl Io {
 }
 
 impl FullFeature {
-    pub(super) fn new(portal: Arc<PortalConfig>, negotiation: Negotiation, cid: u16) -> Self {
+    pub(super) fn new(portal: Arc<PortalConfig>, negotiation: Negotiation, cid: u16, text: TextExchange) -> Self {
         Self {
             portal,
             negotiation,
             cid,
             tasks: BTreeMap::new(),
             functions: Vec::new(),
-            text: TextExchange::new(),
+            text,
             next_serial: 0,
             next_ttt: 0,
         }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::SessionType;
+use super::chap::SecurityKeys;
 use super::limits::{
     FIRST_BURST_BYTES, LOGIN_DATA_SEGMENT_BYTES, MAX_BURST_BYTES, MAX_NAME_BYTES, MAX_OUTSTANDING_R2T,
 };
@@ -48,6 +49,8 @@ pub(super) struct Negotiation {
     pub(super) initiator_alias: Option<String>,
     pub(super) target_name: Option<String>,
     pub(super) session_type: Option<SessionType>,
+    /// What was said about authentication and not looked at yet.
+    pub(super) security: SecurityKeys,
     /// Rows of the table that were used, with the offer: a key is negotiated once.
     seen: Vec<(&'static str, String)>,
 }
@@ -75,6 +78,8 @@ enum Use {
 enum Rule {
     /// The initiator only tells: no answer.
     Declaration(fn(&mut Negotiation, &str) -> Result<(), LoginStatus>),
+    /// A step of the authentication, which knows the answer.
+    Security(fn(&mut SecurityKeys) -> &mut Option<String>),
     /// Only targets send it.
     FromTarget,
     /// The first of the initiator's list that we support.
@@ -120,7 +125,12 @@ static KEYS: &[Key] = &[
     key("TargetAlias", Use::Always, Rule::FromTarget),
     key("TargetAddress", Use::Always, Rule::FromTarget),
     key("TargetPortalGroupTag", Use::Login, Rule::FromTarget),
-    key("AuthMethod", Use::Security, Rule::List { supported: &["None"], chosen: |_, _| () }),
+    key("AuthMethod", Use::Security, Rule::Security(|keys| &mut keys.auth_method)),
+    key("CHAP_A", Use::Security, Rule::Security(|keys| &mut keys.chap_a)),
+    key("CHAP_I", Use::Security, Rule::Security(|keys| &mut keys.chap_i)),
+    key("CHAP_C", Use::Security, Rule::Security(|keys| &mut keys.chap_c)),
+    key("CHAP_N", Use::Security, Rule::Security(|keys| &mut keys.chap_n)),
+    key("CHAP_R", Use::Security, Rule::Security(|keys| &mut keys.chap_r)),
     key(
         "HeaderDigest",
         Use::Operational,
@@ -205,6 +215,10 @@ impl Negotiation {
                 declare(self, value)?;
                 return Ok(None);
             }
+            Rule::Security(of) => {
+                *of(&mut self.security) = Some(value.to_owned());
+                return Ok(None);
+            }
             Rule::FromTarget => None,
             Rule::List { supported, chosen } => {
                 let choice = value.split(',').find(|word| supported.contains(word));
@@ -254,7 +268,7 @@ fn yes_or_no(value: &str) -> Option<bool> {
 }
 
 /// A decimal or hexadecimal constant in `range` (RFC 7143 6.1).
-fn number(value: &str, range: &RangeInclusive<u32>) -> Option<u32> {
+pub(super) fn number(value: &str, range: &RangeInclusive<u32>) -> Option<u32> {
     let digits = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
     let (digits, radix) = digits.map_or((value, 10), |digits| (digits, 16));
     let is_number = digits.starts_with(|c: char| c.is_digit(radix));

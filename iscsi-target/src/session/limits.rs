@@ -31,6 +31,10 @@ pub const MAX_TEXT_BYTES: usize = 16 << 10;
 pub const MAX_KEYS: usize = 90;
 /// The longest iSCSI name (RFC 7143 4.2.7.1).
 pub const MAX_NAME_BYTES: usize = 223;
+/// The longest CHAP_N (RFC 7143 6.1: a text-value where nothing else is said).
+pub const MAX_CHAP_NAME_BYTES: usize = 255;
+/// The longest CHAP_C and CHAP_R (RFC 7143 12.1.3).
+pub const MAX_CHAP_BYTES: usize = 1024;
 /// The longest alias that we declare.
 pub const MAX_ALIAS_BYTES: usize = 255;
 
@@ -52,6 +56,8 @@ pub const LINGER_MS: u64 = 5_000;
 const NOT_UNDERSTOOD_BYTES: usize = MAX_KEY_BYTES + "=NotUnderstood\0".len();
 /// TargetAlias, TargetPortalGroupTag and MaxRecvDataSegmentLength, which we declare unasked.
 const DECLARED_BYTES: usize = MAX_ALIAS_BYTES + 128;
+/// CHAP_N and CHAP_R with SHA-256, the longest step of an authentication.
+const SECURITY_BYTES: usize = MAX_CHAP_NAME_BYTES + "CHAP_N=\0".len() + "CHAP_R=0x\0".len() + 2 * 32;
 
 const _: () = {
     assert!(QUEUE_DEPTH < 1 << 16, "a window is far narrower than half the circle of CmdSN");
@@ -60,7 +66,7 @@ const _: () = {
     assert!(LOGIN_DATA_SEGMENT_BYTES <= MAX_RECV_DATA_SEGMENT_BYTES);
     assert!(MAX_DATA_OUT_BYTES as u64 * 4 <= MAX_IN_FLIGHT_BYTES, "one command must not starve the others");
     assert!(
-        MAX_KEYS * NOT_UNDERSTOOD_BYTES + DECLARED_BYTES <= LOGIN_DATA_SEGMENT_BYTES as usize,
+        MAX_KEYS * NOT_UNDERSTOOD_BYTES + DECLARED_BYTES + SECURITY_BYTES <= LOGIN_DATA_SEGMENT_BYTES as usize,
         "one answer, one PDU"
     );
     assert!(MAX_RECV_DATA_SEGMENT_BYTES as usize <= MAX_OUTBOX_BYTES, "one ping always fits");

@@ -6,10 +6,14 @@
 //!      \___________________________________________^   \____________________^
 //!                 first request with CSG=1               (from Security, too)
 //! ```
-//! Every state can end in a refusal instead. A complete login still waits for the daemon, which first ends the session
-//! that it replaces, if there is one (RFC 7143 6.3.5), and hands out the TSIH.
+//! In Security, the initiator proves who it is where that is demanded. Every state can end in a refusal instead. A
+//! complete login still waits for the daemon, which first ends the session that it replaces, if there is one (RFC 7143
+//! 6.3.5), and hands out the TSIH.
 
 use super::SessionType;
+use super::access::{Demand, Denied, Entrance};
+use super::chap::Authentication;
+use super::event::LoginDenied;
 use super::keys::{Negotiation, TextStage};
 use super::limits::{MAX_ALIAS_BYTES, MAX_KEYS, MAX_RECV_DATA_SEGMENT_BYTES, MAX_TEXT_BYTES};
 use super::portal::PortalConfig;
@@ -36,8 +40,22 @@ pub(super) enum Step {
     Answer(Login, LoginAnswer),
     /// The daemon decides.
     Complete(Box<CompleteLogin>),
-    /// Send this and close.
-    Refuse(LoginAnswer),
+    /// Send this and close; the operator may want to know.
+    Refuse(LoginAnswer, Option<LoginDenied>),
+}
+
+/// Why a login ends.
+#[derive(Debug)]
+enum Refusal {
+    Status(LoginStatus),
+    Denied(Denied),
+}
+
+/// Where a login goes from a request that was good.
+enum Next {
+    Stay,
+    Operational,
+    FullFeature,
 }
 
 /// A login response with its text.
@@ -53,6 +71,8 @@ pub(super) struct CompleteLogin {
     answer: LoginAnswer,
     pub(super) negotiation: Negotiation,
     pub(super) identity: Identity,
+    /// As whom the initiator has proven itself.
+    pub(super) user: Option<String>,
 }
 
 /// What must stay the same in all requests of a login.
@@ -71,24 +91,57 @@ pub(super) struct Exchange {
     identity: Identity,
     stage: TextStage,
     negotiation: Negotiation,
+    authentication: Authentication,
     /// Text of requests with the C bit, not yet looked at.
     text: Vec<u8>,
     names_checked: bool,
     length_declared: bool,
 }
 
+impl From<LoginStatus> for Refusal {
+    fn from(status: LoginStatus) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(why: Denied) -> Self {
+        Self::Denied(why)
+    }
+}
+
 impl Login {
     /// Take the next request.
-    pub(super) fn handle(self, portal: &PortalConfig, request: &LoginRequest, text: &[u8]) -> Step {
+    pub(super) fn handle(
+        self,
+        portal: &PortalConfig,
+        entrance: &Entrance,
+        request: &LoginRequest,
+        text: &[u8],
+    ) -> Step {
         let identity = Identity::of(request);
-        let outcome = match self {
-            Self::Opening => Exchange::open(identity, request),
+        let exchange = match self {
+            Self::Opening => Exchange::open(identity, entrance, request),
             Self::Negotiating(exchange) if exchange.identity == identity => Ok(exchange),
             Self::Negotiating(_) => Err(LoginStatus::INITIATOR_ERROR),
         };
-        outcome
-            .and_then(|exchange| exchange.handle(portal, request, text))
-            .unwrap_or_else(|status| Step::Refuse(refusal(request, status)))
+        let mut exchange = match exchange {
+            Ok(exchange) => exchange,
+            Err(status) => return Step::Refuse(refusal(request, status), None),
+        };
+        match exchange.handle(portal, entrance, request, text) {
+            Ok((answer, next)) => exchange.go_on(answer, &next),
+            Err(Refusal::Status(status)) => Step::Refuse(refusal(request, status), None),
+            Err(Refusal::Denied(why)) => {
+                let Negotiation { initiator_name, session_type, .. } = exchange.negotiation;
+                let denied = initiator_name.map(|initiator| LoginDenied {
+                    initiator,
+                    session_type: session_type.unwrap_or(SessionType::Normal),
+                    why,
+                });
+                Step::Refuse(refusal(request, why.status()), denied)
+            }
+        }
     }
 }
 
@@ -127,7 +180,7 @@ impl Identity {
 }
 
 impl Exchange {
-    fn open(identity: Identity, request: &LoginRequest) -> Result<Box<Self>, LoginStatus> {
+    fn open(identity: Identity, entrance: &Entrance, request: &LoginRequest) -> Result<Box<Self>, LoginStatus> {
         if request.version_min > VERSION {
             return Err(LoginStatus::UNSUPPORTED_VERSION);
         }
@@ -140,6 +193,7 @@ impl Exchange {
             identity,
             stage,
             negotiation: Negotiation::default(),
+            authentication: Authentication::new(entrance.challenge),
             text: Vec::new(),
             names_checked: false,
             length_declared: false,
@@ -147,32 +201,51 @@ impl Exchange {
     }
 
     fn handle(
-        mut self: Box<Self>,
+        &mut self,
         portal: &PortalConfig,
+        entrance: &Entrance,
         request: &LoginRequest,
         text: &[u8],
-    ) -> Result<Step, LoginStatus> {
+    ) -> Result<(LoginAnswer, Next), Refusal> {
         self.check_stages(request)?;
         if self.text.len() + text.len() > MAX_TEXT_BYTES {
-            return Err(LoginStatus::INITIATOR_ERROR);
+            return Err(LoginStatus::INITIATOR_ERROR.into());
         }
         self.text.extend_from_slice(text);
-        let response = plain_response(request);
+        let mut response = plain_response(request);
         if request.text_continues {
-            let answer = LoginAnswer { response, text: Vec::new() };
-            return Ok(Step::Answer(Login::Negotiating(self), answer));
+            return Ok((LoginAnswer { response, text: Vec::new() }, Next::Stay));
         }
-        let text = self.answer_keys(portal)?;
-        let answer = LoginAnswer { response, text };
-        if !request.transit {
-            return Ok(Step::Answer(Login::Negotiating(self), answer));
+        let text = self.answer_keys(portal, entrance)?;
+        if request.transit && !self.authentication.may_go_on(self.demand(entrance))? {
+            response.transit = false;
+            response.next_stage = Stage::Security;
         }
-        if request.next_stage == Stage::FullFeature {
-            let Self { negotiation, identity, .. } = *self;
-            return Ok(Step::Complete(Box::new(CompleteLogin { answer, negotiation, identity })));
+        let next = match request.next_stage {
+            _ if !response.transit => Next::Stay,
+            Stage::FullFeature => Next::FullFeature,
+            _ => Next::Operational,
+        };
+        Ok((LoginAnswer { response, text }, next))
+    }
+
+    fn go_on(mut self: Box<Self>, answer: LoginAnswer, next: &Next) -> Step {
+        match next {
+            Next::Stay => {}
+            Next::Operational => self.stage = TextStage::Operational,
+            Next::FullFeature => {
+                let Self { negotiation, identity, authentication, .. } = *self;
+                let user = authentication.into_user();
+                return Step::Complete(Box::new(CompleteLogin { answer, negotiation, identity, user }));
+            }
         }
-        self.stage = TextStage::Operational;
-        Ok(Step::Answer(Login::Negotiating(self), answer))
+        Step::Answer(Login::Negotiating(self), answer)
+    }
+
+    /// What is asked of the initiator, once it has said who it is and what it wants.
+    fn demand<'a>(&self, entrance: &'a Entrance) -> Demand<'a> {
+        let name = self.negotiation.initiator_name.as_deref().unwrap_or_default();
+        entrance.policy.demand(name, self.negotiation.session_type.unwrap_or(SessionType::Normal))
     }
 
     /// CSG is where we are; with T, NSG lies ahead; C and T exclude each other (RFC 7143 11.12.1 to 11.12.3).
@@ -190,23 +263,24 @@ impl Exchange {
         Ok(())
     }
 
-    fn answer_keys(&mut self, portal: &PortalConfig) -> Result<Vec<u8>, LoginStatus> {
+    fn answer_keys(&mut self, portal: &PortalConfig, entrance: &Entrance) -> Result<Vec<u8>, Refusal> {
         let keys = parse_keys(&std::mem::take(&mut self.text)).ok_or(LoginStatus::INITIATOR_ERROR)?;
         if keys.len() > MAX_KEYS {
-            return Err(LoginStatus::INITIATOR_ERROR);
+            return Err(LoginStatus::INITIATOR_ERROR.into());
         }
-        let mut answers = Vec::new();
+        let mut negotiated = Vec::new();
         for (name, value) in &keys {
             if let Some(answer) = self.negotiation.offer(self.stage, name, value)? {
-                if name == "AuthMethod" && answer == "Reject" {
-                    return Err(LoginStatus::AUTHENTICATION_FAILURE);
-                }
-                emit_key(&mut answers, name, &answer);
+                emit_key(&mut negotiated, name, &answer);
             }
         }
-        if !self.names_checked {
-            self.check_names(portal)?;
-            self.names_checked = true;
+        let is_first = !std::mem::replace(&mut self.names_checked, true);
+        if is_first {
+            self.check_names(portal, entrance)?;
+        }
+        let mut answers = self.authenticate(entrance)?;
+        answers.append(&mut negotiated);
+        if is_first {
             self.declare_names(portal, &mut answers);
         }
         if self.stage == TextStage::Operational && !self.length_declared {
@@ -216,17 +290,32 @@ impl Exchange {
         Ok(answers)
     }
 
-    /// The first text must say who speaks, and to which target (RFC 7143 6.3).
-    fn check_names(&mut self, portal: &PortalConfig) -> Result<(), LoginStatus> {
-        if self.negotiation.initiator_name.is_none() {
-            return Err(LoginStatus::MISSING_PARAMETER);
+    /// Only after the names: what is demanded depends on them.
+    fn authenticate(&mut self, entrance: &Entrance) -> Result<Vec<u8>, Denied> {
+        let demand = self.demand(entrance);
+        if self.stage == TextStage::Operational {
+            // It may have begun here, and never asked for the stage in which it could prove itself.
+            self.authentication.may_go_on(demand)?;
         }
+        let keys = std::mem::take(&mut self.negotiation.security);
+        let mut answers = Vec::new();
+        for (name, value) in self.authentication.handle(keys, demand)? {
+            emit_key(&mut answers, name, &value);
+        }
+        Ok(answers)
+    }
+
+    /// The first text must say who speaks, and to which target (RFC 7143 6.3).
+    fn check_names(&mut self, portal: &PortalConfig, entrance: &Entrance) -> Result<(), Refusal> {
         let session_type = *self.negotiation.session_type.get_or_insert(SessionType::Normal);
-        match (&self.negotiation.target_name, session_type) {
+        let Negotiation { initiator_name: Some(initiator), target_name, .. } = &self.negotiation else {
+            return Err(LoginStatus::MISSING_PARAMETER.into());
+        };
+        match (target_name, session_type) {
             (_, SessionType::Discovery) => Ok(()),
-            (None, SessionType::Normal) => Err(LoginStatus::MISSING_PARAMETER),
-            (Some(name), SessionType::Normal) if *name == portal.target_name => Ok(()),
-            (Some(_), SessionType::Normal) => Err(LoginStatus::NOT_FOUND),
+            (None, SessionType::Normal) => Err(LoginStatus::MISSING_PARAMETER.into()),
+            (Some(name), SessionType::Normal) if *name == portal.target_name => Ok(entrance.check(initiator)?),
+            (Some(_), SessionType::Normal) => Err(LoginStatus::NOT_FOUND.into()),
         }
     }
 

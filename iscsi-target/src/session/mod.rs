@@ -6,12 +6,15 @@
 //!  socket --recv_slices/received--> Connection --poll_event--> login, commands, task management
 //!  socket <-----poll_transmit------ Connection <--handle_*---- grants, responses, aborts
 //! ```
-//! Inside, in the order in which data flows: `login` negotiates with the `keys` table; `full_feature` takes the
+//! Inside, in the order in which data flows: `login` negotiates with the `keys` table, has `chap` ask for a proof where
+//! [`access`] demands one; `full_feature` takes the
 //! requests of a session that is logged in; `window` decides which commands are taken, `transfer` collects Data-Out,
 //! `answer` cuts up Data-In, `outbox` numbers what is sent, `discovery` answers texts.
 
 mod abort;
+pub mod access;
 mod answer;
+mod chap;
 mod connection;
 mod discovery;
 mod event;
@@ -26,9 +29,10 @@ mod task;
 mod transfer;
 mod window;
 
+pub use chap::Algorithm;
 pub use connection::Connection;
 pub use event::{
-    AsyncNotice, CloseReason, CommandEvent, Event, LoginDetails, ProtocolViolation, SessionType, TaskId,
+    AsyncNotice, CloseReason, CommandEvent, Event, LoginDenied, LoginDetails, ProtocolViolation, SessionType, TaskId,
     TaskManagementEvent, TaskManagementFunction, TaskManagementId,
 };
 pub use portal::{PortalAddress, PortalConfig};

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use iscsi_target::daemon::config::{Config, HeadName, LinkSecret};
+use iscsi_target::daemon::Access;
+use iscsi_target::daemon::config::{Config, HeadName, LinkSecret, Logins};
 
 use crate::Global;
 use crate::failure::Failure;
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
 enum Command {
     /// Say whether the configuration can be used, and if not, everything that is wrong with it
     ///
-    /// With --head, also whether the disks and the link secret are there on this machine.
+    /// With --head, also whether the disks and the secrets are there on this machine.
     Check {
         /// Also print each setting that must be the same on both heads, to compare them
         #[arg(long)]
@@ -34,6 +35,15 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, out: &mut dyn Write) -
     let heads = if config.single() { "a single head" } else { "heads a and b" };
     let luns: Vec<String> = config.luns.values().map(|lun| format!("{} ({})", lun.name, lun.id)).collect();
     writeln!(out, "target {}, {heads}, LUNs {}", config.iqn, luns.join(", "))?;
+    for line in config.logins.described() {
+        writeln!(out, "{line}")?;
+    }
+    for lun in config.luns.values() {
+        if let Some(initiators) = &lun.initiators {
+            let names: Vec<&str> = initiators.iter().map(String::as_str).collect();
+            writeln!(out, "{} ({}): seen by {} only", lun.name, lun.id, names.join(", "))?;
+        }
+    }
     writeln!(out, "digest {} (the same on both heads)", hex(&config.digest()))?;
     if list {
         for (key, value) in config.agreement() {
@@ -57,6 +67,7 @@ fn check_here(config: &Config, name: HeadName, out: &mut dyn Write) -> Result<()
     {
         missing.push(error.to_string());
     }
+    missing.extend(Access::load(config, None).err());
     for lun in config.luns.values() {
         if let Err(error) = std::fs::metadata(&lun.disk) {
             missing.push(format!("LUN {}: its disk {} cannot be used here: {error}", lun.name, lun.disk.display()));
@@ -64,11 +75,12 @@ fn check_here(config: &Config, name: HeadName, out: &mut dyn Write) -> Result<()
     }
     missing.extend(iscsi_target::daemon::misplaced(config));
     if missing.is_empty() {
-        return Ok(writeln!(
-            out,
-            "head {name}: its disks{} are here",
-            if config.single() { "" } else { " and the link secret" }
-        )?);
+        let secrets = match (config.single(), config.logins == Logins::default()) {
+            (true, true) => "",
+            (false, true) => " and the link secret",
+            (_, false) => " and its secrets",
+        };
+        return Ok(writeln!(out, "head {name}: its disks{secrets} are here")?);
     }
     Err(Failure::failed(missing.join("\n")))
 }

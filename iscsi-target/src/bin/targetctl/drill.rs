@@ -5,8 +5,10 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use iscsi_target::daemon::config::load_chap_secret;
 use iscsi_target::initiator::drill::{Control, DrillError, DrillOptions, DrillReport, run as run_drill};
 use iscsi_target::pdu::digest::Digests;
+use iscsi_target::session::access::Account;
 use tokio::sync::mpsc;
 
 use crate::Global;
@@ -30,6 +32,15 @@ pub(crate) struct Arguments {
     /// The LUN by number
     #[arg(long, value_name = "NUMBER")]
     lun: u64,
+    /// Log in under this name, as one that may and that sees the LUN
+    #[arg(long, value_name = "NAME")]
+    initiator: Option<String>,
+    /// Prove it with CHAP, as this user
+    #[arg(long, value_name = "USER", requires = "secret_file")]
+    user: Option<String>,
+    /// The file with the secret of --user
+    #[arg(long, value_name = "FILE", requires = "user")]
+    secret_file: Option<PathBuf>,
     /// How long to write; the verification comes on top
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -80,9 +91,19 @@ fn options(arguments: Arguments, global: &Global) -> Result<DrillOptions, Failur
         }
         iqn = iqn.or(Some(config.iqn));
     }
+    let account = match (arguments.user, arguments.secret_file) {
+        (Some(user), Some(file)) => {
+            let secret = load_chap_secret(&file).map_err(|error| Failure::failed(error.to_string()))?;
+            Some(Account { user, secret })
+        }
+        _ => None,
+    };
+    let default = DrillOptions::default();
     Ok(DrillOptions {
         portals,
         iqn,
+        initiator_name: arguments.initiator.unwrap_or(default.initiator_name),
+        account,
         lun: arguments.lun,
         offset_blocks: arguments.offset_blocks,
         blocks: arguments.blocks,
@@ -93,7 +114,7 @@ fn options(arguments: Arguments, global: &Global) -> Result<DrillOptions, Failur
         overwrite: arguments.overwrite,
         state: arguments.state,
         verify_only: arguments.verify_only,
-        ..DrillOptions::default()
+        ..default
     })
 }
 

@@ -189,6 +189,9 @@ fn the_configuration_is_checked() {
     expect![[r#"
         DIR/pair.toml: good
         target iqn.2026-11.com.example:pair1, heads a and b, LUNs db (0)
+        may log in: every initiator; from everywhere
+        initiators: no CHAP, their names are not proven
+        discovery: no CHAP
         heads.a.link = 127.0.0.1:3270
         heads.a.portals.0.advertise = 127.0.0.1:3260
         heads.a.portals.0.listen = 127.0.0.1:3260

@@ -2,7 +2,8 @@
 //!
 //! What concerns the pair as a whole is compared when the heads meet: while it differs they are no pair. What concerns
 //! one LUN is compared for that LUN alone, so that LUNs can come and go on one head after the other: its *fixed*
-//! settings must be the same before it is mirrored, the *online* ones may differ for a while.
+//! settings must be the same before it is mirrored, the *online* ones may differ for a while. Who may log in is online, too:
+//! the heads compare a digest of it that includes the secrets, and say so while it differs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,6 +32,7 @@ impl Config {
     #[must_use]
     pub fn agreement(&self) -> BTreeMap<String, String> {
         let mut agreed = self.pair_agreement();
+        agreed.extend(self.logins.settings());
         for lun in self.luns.values() {
             agreed.extend(lun.fixed_settings());
             agreed.extend(lun.online_settings());
@@ -38,7 +40,8 @@ impl Config {
         agreed
     }
 
-    /// The settings without which two heads are no pair: all but those of single LUNs.
+    /// The settings without which two heads are no pair: all but those of single LUNs, and but who may log in, which
+    /// changes on one head after the other.
     #[must_use]
     pub fn pair_agreement(&self) -> BTreeMap<String, String> {
         let mut agreed = BTreeMap::from([("target.iqn".to_owned(), self.iqn.clone())]);
@@ -118,9 +121,11 @@ impl Lun {
             (self.key("preferred"), self.preferred.to_string()),
             (self.key("read-only"), self.read_only.to_string()),
         ]);
-        if let Some(writers) = &self.writers {
-            let names: Vec<&str> = writers.iter().map(String::as_str).collect();
-            settings.insert(self.key("writers"), names.join(", "));
+        for (setting, names) in [("initiators", &self.initiators), ("writers", &self.writers)] {
+            if let Some(names) = names {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                settings.insert(self.key(setting), names.join(", "));
+            }
         }
         settings
     }

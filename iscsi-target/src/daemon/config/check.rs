@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::check_logins::{Names, check_names};
 use super::portal::{self, Portal};
 use super::problem::Findings;
 use super::raw::{self, Field, RawConfig, RawHead, RawHeads, RawLimits, RawLink, RawLun, RawSize};
-use super::{ByteSize, Config, Head, HeadName, Limits, Link, Lun, SizeError, names};
-use crate::scsi::protection::normal_name;
+use super::{ByteSize, Config, Head, HeadName, Limits, Link, Lun, SizeError, check_logins, names};
 
 const MAX_DRAIN_MS: RangeInclusive<u64> = 100..=60_000;
 const LEASE_MS: RangeInclusive<u64> = 50..=10_000;
@@ -22,27 +22,37 @@ const MIRROR_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 44;
 /// A physical block, or what is written as a whole; at the upper end the largest write that a head sends to its disk.
 const UNIT_OF_WRITING_BYTES: RangeInclusive<u32> = 512..=1 << 20;
 
-/// Names that fit into what the heads tell each other about a LUN.
-const WRITERS_MAX: usize = 64;
+/// Names in one list of a LUN, and bytes of all of them: they fit into what the heads tell each other about it.
+const NAMES_MAX: usize = 64;
+const NAMES_BYTES_MAX: usize = 20 << 10;
 
 /// A value and where it stands.
 type Placed<T> = (T, Range<usize>);
 
 /// What `raw` says, if everything in it holds. If not, `findings` has at least one problem.
 pub(super) fn check(raw: Spanned<RawConfig>, findings: &mut Findings<'_>) -> Option<Config> {
-    let raw = raw.into_inner();
+    let mut raw = raw.into_inner();
     let pair = raw.heads.as_ref().is_some_and(|heads| heads.get_ref().b.is_some()) || findings.reported("heads.b");
+    let (initiators, networks) = raw.target.as_mut().map_or((None, None), |target| {
+        let target = target.get_mut();
+        (target.initiators.take(), target.networks.take())
+    });
     let iqn = check_iqn(raw.target, findings);
     let heads = check_heads(raw.heads, pair, findings);
     let secret_file = check_secret_file(raw.link, pair, findings);
     let limits = check_limits(raw.limits, findings);
+    let logins = check_logins::check(initiators, networks, raw.auth, findings);
     let luns = check_luns(raw.luns, pair, findings);
+    if let (Some(logins), Some(luns)) = (&logins, &luns) {
+        check_logins::check_audience(luns, logins, findings);
+    }
+    let luns = luns.map(|luns| luns.into_iter().map(|(id, (lun, _))| (id, lun)).collect());
     let (heads, secret_file) = (heads?, secret_file?);
     let address = |name| heads.get(&name).and_then(|head: &CheckedHead| head.link.clone());
     let addresses = address(HeadName::A).zip(address(HeadName::B));
     let link = addresses.zip(secret_file).map(|(((a, _), (b, _)), secret_file)| Link { a, b, secret_file });
     let heads = heads.into_iter().map(|(name, head)| (name, head.head)).collect();
-    Some(Config { iqn: iqn?, heads, link, limits: limits?, luns: luns? })
+    Some(Config { iqn: iqn?, heads, link, limits: limits?, logins: logins?, luns: luns? })
 }
 
 fn check_iqn(target: Field<raw::RawTarget>, findings: &mut Findings<'_>) -> Option<String> {
@@ -302,16 +312,20 @@ fn check_mirror_bytes(size: &Spanned<RawSize>, findings: &mut Findings<'_>) -> O
     None
 }
 
-fn check_luns(luns: Field<Vec<Spanned<RawLun>>>, pair: bool, findings: &mut Findings<'_>) -> Option<BTreeMap<u8, Lun>> {
+/// LUNs by number, and where they stand.
+type CheckedLuns = BTreeMap<u8, Placed<Lun>>;
+
+fn check_luns(luns: Field<Vec<Spanned<RawLun>>>, pair: bool, findings: &mut Findings<'_>) -> Option<CheckedLuns> {
     let raw = luns.map(Spanned::into_inner).unwrap_or_default();
     if raw.is_empty() {
         findings.missing(&(0..0), "luns", raw::LUNS_RIGHT);
     }
     let count = raw.len();
-    let mut luns: BTreeMap<u8, Lun> = BTreeMap::new();
+    let mut luns = CheckedLuns::new();
     for (index, raw) in raw.into_iter().enumerate() {
+        let span = raw.span();
         if let Some(lun) = check_lun(raw, index, &luns, pair, findings) {
-            luns.insert(lun.id, lun);
+            luns.insert(lun.id, (lun, span));
         }
     }
     (luns.len() == count).then_some(luns)
@@ -320,7 +334,7 @@ fn check_luns(luns: Field<Vec<Spanned<RawLun>>>, pair: bool, findings: &mut Find
 fn check_lun(
     raw: Spanned<RawLun>,
     index: usize,
-    others: &BTreeMap<u8, Lun>,
+    others: &CheckedLuns,
     pair: bool,
     findings: &mut Findings<'_>,
 ) -> Option<Lun> {
@@ -328,7 +342,7 @@ fn check_lun(
     let raw = raw.into_inner();
     let key = |key: &str| format!("luns[{index}].{key}");
     let id = required(raw.id, &parent, &key("id"), raw::LUN_ID_RIGHT, findings).and_then(|id| {
-        let taken = |id: &u8| others.get(id).map(|other| format!("used by {} already", other.name));
+        let taken = |id: &u8| others.get(id).map(|(other, _)| format!("used by {} already", other.name));
         let checked = u8::try_from(*id.get_ref()).map_err(|_| "not a LUN number".to_owned());
         accept(checked, taken, &id.span(), &key("id"), raw::LUN_ID_RIGHT, findings)
     });
@@ -368,12 +382,10 @@ fn check_lun(
         check_unit_of_writing(atomic, least, &key("atomic-write-bytes"), raw::ATOMIC_RIGHT, findings);
     let removable = raw.removable.is_some_and(Spanned::into_inner);
     let read_only = raw.read_only.is_some_and(Spanned::into_inner);
-    let writers = match raw.writers {
-        Some(writers) => check_writers(writers, read_only, &key("writers"), findings).map(Some),
-        None => Some(None),
-    };
+    let lists = check_lists(raw.initiators, raw.writers, read_only, key, findings);
     let (id, name, disk, preferred, block_bytes) = (id?, name?, disk?, preferred?, block_bytes?);
     let (physical_block_bytes, atomic_write_bytes) = (physical_block_bytes?, atomic_write_bytes?);
+    let (initiators, writers) = lists?;
     Some(Lun {
         id,
         name,
@@ -384,7 +396,8 @@ fn check_lun(
         atomic_write_bytes,
         removable,
         read_only,
-        writers: writers?,
+        initiators,
+        writers,
     })
 }
 
@@ -412,40 +425,44 @@ fn check_unit_of_writing(
     accept(checked, too_small, &size.span(), key, right, findings).map(Some)
 }
 
-fn check_writers(
-    writers: Spanned<Vec<Spanned<String>>>,
+/// Names of initiators; `None`: all.
+type List = Option<BTreeSet<String>>;
+
+/// Who sees a LUN, and who of these may write.
+fn check_lists(
+    initiators: Names,
+    writers: Names,
     read_only: bool,
-    key: &str,
+    key: impl Fn(&str) -> String,
     findings: &mut Findings<'_>,
-) -> Option<BTreeSet<String>> {
-    let span = writers.span();
-    let writers = writers.into_inner();
-    let wrong = if read_only {
-        Some(("with read-only = true nobody may write", "either read-only = true, or writers"))
-    } else if writers.is_empty() {
-        Some(("nobody could write", "the names of those who may; or read-only = true"))
-    } else if writers.len() > WRITERS_MAX {
-        Some(("more names than a LUN can have", "at most 64 names"))
-    } else {
-        None
+) -> Option<(List, List)> {
+    let mut check = |names: Names, setting: &str, nobody: &str| match names {
+        Some(names) => check_names(names, &key(setting), nobody, NAMES_MAX, findings).map(Some),
+        None => Some(None),
     };
-    if let Some((wrong, right)) = wrong {
-        findings.add(&span, key, wrong, right);
+    let span = writers.as_ref().or(initiators.as_ref()).map(Spanned::span).unwrap_or_default();
+    let (has_writers, may_write) = (writers.is_some(), !read_only);
+    let initiators = check(initiators, "initiators", "nobody could see it");
+    let writers = if may_write { check(writers, "writers", "nobody could write") } else { Some(None) };
+    if has_writers && read_only {
+        let right = "either read-only = true, or writers";
+        findings.add(&span, &key("writers"), "with read-only = true nobody may write", right);
         return None;
     }
-    let count = writers.len();
-    let mut checked = BTreeSet::new();
-    for writer in writers {
-        let name = normal_name(writer.get_ref());
-        match names::check_initiator(&name) {
-            Err(wrong) => findings.add(&writer.span(), key, wrong, raw::WRITERS_RIGHT),
-            Ok(()) if checked.contains(&name) => {
-                findings.add(&writer.span(), key, "is there already", "each name once; case makes no difference");
-            }
-            Ok(()) => drop(checked.insert(name)),
-        }
+    let (initiators, writers) = (initiators?, writers?);
+    let bytes: usize = initiators.iter().chain(&writers).flatten().map(|name| name.len() + 2).sum();
+    if bytes > NAMES_BYTES_MAX {
+        findings.add(&span, &key("initiators"), "more names than a LUN can have", "fewer names, or shorter ones");
+        return None;
     }
-    (checked.len() == count).then_some(checked)
+    if let (Some(initiators), Some(writers)) = (&initiators, &writers)
+        && let Some(blind) = writers.difference(initiators).next()
+    {
+        let right = "names that are also in the initiators of this LUN";
+        findings.add(&span, &key("writers"), format!("{blind} does not see this LUN"), right);
+        return None;
+    }
+    Some((initiators, writers))
 }
 
 /// The value if it is right and nothing stands `against` it.
@@ -461,11 +478,11 @@ fn accept<T>(
     refused.map_err(|wrong| findings.add(span, key, wrong, right)).ok()
 }
 
-fn by(luns: &BTreeMap<u8, Lun>, same: impl Fn(&Lun) -> bool) -> Option<u8> {
-    luns.values().find(|lun| same(lun)).map(|lun| lun.id)
+fn by(luns: &CheckedLuns, same: impl Fn(&Lun) -> bool) -> Option<u8> {
+    luns.values().find(|(lun, _)| same(lun)).map(|(lun, _)| lun.id)
 }
 
-fn required<T>(
+pub(super) fn required<T>(
     field: Field<T>,
     parent: &Range<usize>,
     key: &str,

@@ -20,6 +20,7 @@ pub(super) struct RawConfig {
     pub(super) heads: Field<RawHeads>,
     pub(super) link: Field<RawLink>,
     pub(super) limits: Field<RawLimits>,
+    pub(super) auth: Field<RawAuth>,
     pub(super) luns: Field<Vec<Spanned<RawLun>>>,
 }
 
@@ -27,6 +28,26 @@ pub(super) struct RawConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RawTarget {
     pub(super) iqn: Field<String>,
+    pub(super) initiators: Field<Vec<Spanned<String>>>,
+    pub(super) networks: Field<Vec<Spanned<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawAuth {
+    pub(super) default: Field<RawCredential>,
+    pub(super) discovery: Field<RawCredential>,
+    pub(super) initiators: Field<Vec<Spanned<RawCredential>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RawCredential {
+    pub(super) name: Field<String>,
+    pub(super) user: Field<String>,
+    pub(super) secret_file: Field<String>,
+    pub(super) target_user: Field<String>,
+    pub(super) target_secret_file: Field<String>,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +109,7 @@ pub(super) struct RawLun {
     pub(super) atomic_write_bytes: Field<RawSize>,
     pub(super) removable: Field<bool>,
     pub(super) read_only: Field<bool>,
+    pub(super) initiators: Field<Vec<Spanned<String>>>,
     pub(super) writers: Field<Vec<Spanned<String>>>,
 }
 
@@ -95,6 +117,25 @@ pub(super) struct RawLun {
 const RIGHT: &[(&str, &str)] = &[
     ("target", "a table [target] with the iqn"),
     ("target.iqn", IQN_RIGHT),
+    ("target.initiators", NAMES_RIGHT),
+    ("target.networks", NETWORKS_RIGHT),
+    ("auth", AUTH_RIGHT),
+    ("auth.default", CREDENTIAL_RIGHT),
+    ("auth.default.user", USER_RIGHT),
+    ("auth.default.secret-file", CHAP_SECRET_RIGHT),
+    ("auth.default.target-user", USER_RIGHT),
+    ("auth.default.target-secret-file", CHAP_SECRET_RIGHT),
+    ("auth.discovery", CREDENTIAL_RIGHT),
+    ("auth.discovery.user", USER_RIGHT),
+    ("auth.discovery.secret-file", CHAP_SECRET_RIGHT),
+    ("auth.discovery.target-user", USER_RIGHT),
+    ("auth.discovery.target-secret-file", CHAP_SECRET_RIGHT),
+    ("auth.initiators", "tables [[auth.initiators]] with name, user and secret-file"),
+    ("auth.initiators.name", NAME_RIGHT),
+    ("auth.initiators.user", USER_RIGHT),
+    ("auth.initiators.secret-file", CHAP_SECRET_RIGHT),
+    ("auth.initiators.target-user", USER_RIGHT),
+    ("auth.initiators.target-secret-file", CHAP_SECRET_RIGHT),
     ("heads", "the tables [heads.a] and, for a pair, [heads.b]"),
     ("heads.a", HEAD_RIGHT),
     ("heads.b", HEAD_RIGHT),
@@ -121,7 +162,8 @@ const RIGHT: &[(&str, &str)] = &[
     ("luns.atomic-write-bytes", ATOMIC_RIGHT),
     ("luns.removable", "true or false"),
     ("luns.read-only", "true or false"),
-    ("luns.writers", WRITERS_RIGHT),
+    ("luns.initiators", NAMES_RIGHT),
+    ("luns.writers", NAMES_RIGHT),
 ];
 pub(super) const IQN_RIGHT: &str = "a name such as \"iqn.2026-11.com.example:pair1\": iqn., the year and month in which \
      you held the domain, the domain backwards, optionally a colon and a name of your own";
@@ -143,7 +185,17 @@ pub(super) const PHYSICAL_RIGHT: &str = "a power of two from 512 to \"1MiB\", su
 pub(super) const ATOMIC_RIGHT: &str =
     "a power of two from 512 to \"1MiB\" that the disk's vendor vouches for; not below physical-block-bytes";
 
-pub(super) const WRITERS_RIGHT: &str = "a list of names of initiators, such as [\"iqn.1993-08.org.debian:01:abc\"]; /etc/iscsi/initiatorname.iscsi has a client's";
+pub(super) const NAMES_RIGHT: &str = "a list of names of initiators, such as [\"iqn.1993-08.org.debian:01:abc\"]; /etc/iscsi/initiatorname.iscsi has a client's";
+
+pub(super) const NAME_RIGHT: &str = "the name of an initiator, such as \"iqn.1993-08.org.debian:01:abc\", once; if there is target.initiators, one that is in it";
+pub(super) const NETWORKS_RIGHT: &str =
+    "a list of networks or addresses of initiators, such as [\"192.0.2.0/24\", \"2001:db8::/64\", \"198.51.100.7\"]";
+pub(super) const AUTH_RIGHT: &str = "a table [auth] with any of default, discovery, and tables [[auth.initiators]]";
+pub(super) const CREDENTIAL_RIGHT: &str =
+    "a table such as { user = \"clients\", secret-file = \"/etc/twinhead/chap/clients\" }";
+pub(super) const USER_RIGHT: &str =
+    "a name such as \"db1\", 1 to 255 visible characters: the other side has to be given the same one";
+pub(super) const CHAP_SECRET_RIGHT: &str = "an absolute path such as \"/etc/twinhead/chap/db1\"";
 
 /// Read `text` as far as it can be read; what cannot is in `findings`.
 pub(super) fn read(text: &str, findings: &mut Findings<'_>) -> Option<Spanned<RawConfig>> {
@@ -201,6 +253,8 @@ fn report(pruned: &Pruned, error: &toml::de::Error, span: &Range<usize>, finding
         let expected = error.message().split_once("expected ").map_or("nothing", |(_, expected)| expected);
         findings.add(span, &pruned.path.shown, "there is no such setting", expected.replace('`', ""));
     } else {
+        // What stands in the place of a credential may be a secret, and is not quoted.
+        let span = if pruned.path.plain.starts_with("auth") { &(span.start..span.start) } else { span };
         let right = RIGHT.iter().find(|(path, _)| *path == pruned.path.plain).map_or("another value", |(_, r)| r);
         findings.add(span, &pruned.path.shown, "not a value that can stand here", right);
     }

@@ -2,6 +2,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 
+mod logins;
 mod luns;
 
 const PAIR: &str = r#"
@@ -73,6 +74,7 @@ fn a_pair() {
         atomic_write_bytes: None,
         removable: false,
         read_only: true,
+        initiators: None,
         writers: None,
     };
     assert_eq!(config.lun_named("db"), Some(&db));
@@ -163,13 +165,13 @@ disk = "/srv/e"
             11 problems
             line 2, column 1: verbose: there is no such setting
               found: verbose
-              right: one of target, heads, link, limits, luns
+              right: one of target, heads, link, limits, auth, luns
             line 4, column 7: target.iqn: not a value that can stand here
               found: 7
               right: a name such as "iqn.2026-11.com.example:pair1": iqn., the year and month in which you held the domain, the domain backwards, optionally a colon and a name of your own
             line 5, column 1: target.name: there is no such setting
               found: name
-              right: iqn
+              right: one of iqn, initiators, networks
             line 7, column 11: heads.a.portals: not a value that can stand here
               found: "127.0.0.1:3260"
               right: a list such as ["192.0.2.1:3260"]; an entry may also be { listen = "0.0.0.0:3260", advertise = "192.0.2.1:3260" } or { listen = "192.0.2.1:3260", vip = true }
@@ -193,7 +195,7 @@ disk = "/srv/e"
               right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
             line 20, column 1: luns[1].nmae: there is no such setting
               found: nmae
-              right: one of id, name, disk, preferred, block-bytes, physical-block-bytes, atomic-write-bytes, removable, read-only, writers"#]],
+              right: one of id, name, disk, preferred, block-bytes, physical-block-bytes, atomic-write-bytes, removable, read-only, initiators, writers"#]],
     );
 }
 

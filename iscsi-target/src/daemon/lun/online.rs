@@ -33,12 +33,17 @@ impl Lun {
     pub(crate) fn apply(&self, config: LunConfig) {
         let before = self.config.replace(Rc::new(config.clone()));
         self.unit.borrow_mut().set_protection(super::storage::protection(&config));
-        self.link.change(self.id, self.settings());
+        self.tell_settings();
         self.prefer();
         if before.name != config.name {
             self.order_arbiter(ArbiterOrder::Rename(config.name));
             self.post(Event::RecordAgain);
         }
+    }
+
+    /// Let the other head know what it is told about this unit.
+    pub(crate) fn tell_settings(&self) {
+        self.link.change(self.id, self.settings());
     }
 
     /// What the other head is told about it.
@@ -48,7 +53,12 @@ impl Lun {
         // What the disk says, rather than whether the file repeats it.
         fixed.insert(config.key("block-bytes"), self.block_bytes.to_string());
         fixed.insert(config.key("serial-number"), self.serial.clone());
-        UnitSettings::new(fixed, config.online_settings())
+        let mut online = config.online_settings();
+        if let Some(digest) = self.registry.access().digest() {
+            // It concerns all units, but only what concerns a unit may differ for a while.
+            online.insert("logins (digest)".to_owned(), digest.to_owned());
+        }
+        UnitSettings::new(fixed, online)
     }
 
     /// See [`preferred_by_both`].
@@ -59,9 +69,14 @@ impl Lun {
         self.post(Event::Preferred(preferred_by_both(config.preferred, theirs).into()));
     }
 
-    /// Tell every nexus that the list of units has changed.
-    pub(crate) fn raise_luns_changed(&self) {
-        self.unit.borrow_mut().raise(Attention::ReportedLunsChanged);
+    /// Whether the initiator with this iSCSI name does not see it.
+    pub(crate) fn is_hidden_from(&self, initiator: &str) -> bool {
+        super::storage::mask(&self.config()).hides_from(initiator)
+    }
+
+    /// Tell a nexus that the list of units has changed.
+    pub(crate) fn raise_luns_changed(&self, nexus: NexusId) {
+        self.unit.borrow_mut().raise_for(nexus, Attention::ReportedLunsChanged);
     }
 
     /// A nexus has asked for the list, here or elsewhere.

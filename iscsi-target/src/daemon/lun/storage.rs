@@ -33,6 +33,7 @@ use crate::daemon::link::LinkHandle;
 use crate::daemon::portal::Portals;
 use crate::daemon::registry::Registry;
 use crate::scsi::config::{Naa, UnitConfig};
+use crate::scsi::mask::Mask;
 use crate::scsi::protection::Protection;
 use crate::scsi::unit::LogicalUnit;
 
@@ -295,6 +296,11 @@ pub(super) fn protection(config: &LunConfig) -> Protection {
         Some(writers) => Protection::EverybodyBut(writers.clone()),
         None => Protection::None,
     }
+}
+
+/// Who does not see it, as the configuration says.
+pub(super) fn mask(config: &LunConfig) -> Mask {
+    config.initiators.clone().map_or(Mask::None, Mask::EverybodyBut)
 }
 
 type Tell = Box<dyn FnMut(Event<Blocks>) -> bool + Send>;

@@ -165,7 +165,8 @@ impl Lun {
                 for lun in self.registry.luns() {
                     lun.forget_luns_changed(waiting.command.nexus);
                 }
-                let response = report_luns::report(&self.registry.lun_numbers(), &waiting.command.cdb);
+                let response =
+                    report_luns::report(&self.registry.lun_numbers(waiting.command.nexus), &waiting.command.cdb);
                 waiting.caller.respond(response);
             }
             Verdict::Hold => self.tasks.borrow_mut().held.push_back(waiting),
@@ -291,6 +292,20 @@ impl Lun {
             self.post(Event::Cancel(op_id(key)));
         }
         receiver
+    }
+
+    /// Whether the nexus is one of this unit's: whether the unit is there for it.
+    pub(crate) fn has_nexus(&self, nexus: NexusId) -> bool {
+        self.unit.borrow().has_nexus(nexus)
+    }
+
+    /// Whether something is not answered yet that the nexus has sent.
+    pub(crate) fn has_tasks_of(&self, nexus: NexusId) -> bool {
+        let victims = Victims::Nexus(nexus);
+        let tasks = self.tasks.borrow();
+        tasks.held.iter().any(|waiting| victims.hit(&waiting.caller))
+            || tasks.stepping.values().any(|stepping| victims.hit(&stepping.caller))
+            || tasks.underway.iter().any(|(_, task)| victims.hit(task.caller()))
     }
 
     /// A nexus has come up.

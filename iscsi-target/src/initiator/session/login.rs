@@ -1,4 +1,5 @@
-//! The initiator's side of a login (RFC 7143 6.3): security stage without authentication, then the operational stage.
+//! The initiator's side of a login (RFC 7143 6.3): security stage, with one-way CHAP for who has an account, then the
+//! operational stage.
 //!
 //! ```text
 //!  start: Security --T--> Operational --T--> FullFeature
@@ -6,15 +7,20 @@
 //! A target that does not agree to leave a stage is asked again, a few times.
 
 use super::{SessionError, SessionOptions};
+use crate::pdu::binary;
 use crate::pdu::digest::Digests;
 use crate::pdu::login::{LoginResponse, LoginStatus, Stage};
 use crate::pdu::text::{emit_key, parse_keys};
+use crate::session::Algorithm;
+use crate::session::access::Account;
 
 /// MaxRecvDataSegmentLength that this side declares, and MaxBurstLength that it offers.
 pub(super) const MAX_DATA_BYTES: u32 = 256 << 10;
 /// Requests in one login, and bytes of one answer that goes on over several PDUs.
 const MAX_ROUNDS: u32 = 16;
 const MAX_TEXT_BYTES: usize = 64 << 10;
+/// Bytes of a challenge (RFC 7143 12.1.3).
+const MAX_CHALLENGE_BYTES: usize = 1024;
 
 /// What the two sides agreed on; at first the defaults of RFC 7143 13.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +57,18 @@ pub(super) struct Login {
     rounds: u32,
     /// What came so far of an answer that goes on.
     text: Vec<u8>,
+    proof: Proof,
+}
+
+/// How far the proof is of who we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// The target has not said what it wants.
+    Offered,
+    /// It wants CHAP.
+    Wanted,
+    /// It was sent, or none is wanted.
+    Given,
 }
 
 impl Default for Parameters {
@@ -68,7 +86,13 @@ impl Default for Parameters {
 
 impl Login {
     pub(super) fn new() -> Self {
-        Self { stage: Stage::Security, parameters: Parameters::default(), rounds: 0, text: Vec::new() }
+        Self {
+            stage: Stage::Security,
+            parameters: Parameters::default(),
+            rounds: 0,
+            text: Vec::new(),
+            proof: Proof::Offered,
+        }
     }
 
     /// The first request.
@@ -82,8 +106,9 @@ impl Login {
             }
             None => emit_key(&mut text, "SessionType", "Discovery"),
         }
-        emit_key(&mut text, "AuthMethod", "None");
-        self.step(text)
+        let methods = if options.account.is_some() { "CHAP,None" } else { "None" };
+        emit_key(&mut text, "AuthMethod", methods);
+        if options.account.is_some() { self.stay(text) } else { self.step(text) }
     }
 
     /// The target's answer.
@@ -102,18 +127,17 @@ impl Login {
             return Err(SessionError::Login("the target does not get on with the login"));
         }
         if response.text_continues {
-            let stage = self.stage;
-            return Ok(Progress::Ask(Step {
-                transit: false,
-                current_stage: stage,
-                next_stage: stage,
-                text: Vec::new(),
-            }));
+            return Ok(Progress::Ask(self.stay(Vec::new())));
         }
         let text = std::mem::take(&mut self.text);
         let keys = parse_keys(&text).ok_or(SessionError::Login("the text of a login response makes no sense"))?;
         for (name, value) in &keys {
             self.take_key(name, value)?;
+        }
+        if self.stage == Stage::Security
+            && let Some(step) = self.prove(options.account.as_ref(), &keys)?
+        {
+            return Ok(Progress::Ask(step));
         }
         match (response.transit, response.next_stage, self.stage) {
             (false, ..) => Ok(Progress::Ask(self.step(Vec::new()))),
@@ -131,10 +155,47 @@ impl Login {
         Step { transit: true, current_stage: self.stage, next_stage, text }
     }
 
+    /// More of the same stage.
+    fn stay(&self, text: Vec<u8>) -> Step {
+        Step { transit: false, current_stage: self.stage, next_stage: self.stage, text }
+    }
+
+    /// The next step of the proof, if one is due.
+    fn prove(&mut self, account: Option<&Account>, keys: &[(String, String)]) -> Result<Option<Step>, SessionError> {
+        const NO_SENSE: SessionError = SessionError::Login("the target's challenge makes no sense");
+        let value = |name: &str| keys.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let mut text = Vec::new();
+        match (self.proof, value("AuthMethod"), account) {
+            (Proof::Offered, Some("CHAP"), Some(_)) => {
+                self.proof = Proof::Wanted;
+                let numbers = Algorithm::BY_STRENGTH.map(|algorithm| algorithm.number().to_string());
+                emit_key(&mut text, "CHAP_A", &numbers.join(","));
+                Ok(Some(self.stay(text)))
+            }
+            (_, Some(method), _) if method != "None" => Err(SessionError::Login("the target wants authentication")),
+            (Proof::Wanted, _, Some(account)) => {
+                let number = value("CHAP_A").and_then(|number| number.parse().ok());
+                let algorithm = Algorithm::BY_STRENGTH.into_iter().find(|of| Some(of.number()) == number);
+                let identifier = value("CHAP_I").and_then(|identifier| identifier.parse().ok());
+                let challenge = value("CHAP_C").and_then(|challenge| binary::parse(challenge, MAX_CHALLENGE_BYTES));
+                let algorithm = algorithm.ok_or(NO_SENSE)?;
+                let (identifier, challenge) = identifier.zip(challenge).ok_or(NO_SENSE)?;
+                self.proof = Proof::Given;
+                let response = algorithm.response(identifier, account.secret.expose(), &challenge);
+                emit_key(&mut text, "CHAP_N", &account.user);
+                emit_key(&mut text, "CHAP_R", &binary::emit(&response));
+                Ok(Some(self.step(text)))
+            }
+            _ => {
+                self.proof = Proof::Given;
+                Ok(None)
+            }
+        }
+    }
+
     fn take_key(&mut self, name: &str, value: &str) -> Result<(), SessionError> {
         let parameters = &mut self.parameters;
         match name {
-            "AuthMethod" if value != "None" => return Err(SessionError::Login("the target wants authentication")),
             "HeaderDigest" => parameters.digests.header = value == "CRC32C",
             "DataDigest" => parameters.digests.data = value == "CRC32C",
             "InitialR2T" => parameters.initial_r2t = value == "Yes",

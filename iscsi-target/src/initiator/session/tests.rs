@@ -10,6 +10,7 @@ use crate::pdu::login::Stage;
 use crate::pdu::logout::{LogoutOutcome, LogoutResponse};
 use crate::pdu::reject::Reject;
 use crate::pdu::text::emit_key;
+use crate::session::access::Secret;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const AGREED: &[(&str, &str)] = &[
@@ -25,6 +26,7 @@ const AGREED: &[(&str, &str)] = &[
 fn options() -> SessionOptions {
     SessionOptions {
         initiator_name: "iqn.2025-01.test:initiator".to_owned(),
+        account: None,
         isid: [0x80, 0, 0, 1, 0, 0],
         target_name: Some("iqn.2025-01.test:target".to_owned()),
         lun: 1 << 48,
@@ -227,6 +229,42 @@ fn pattern(len: usize) -> Bytes {
 
 fn write(len: usize) -> Command {
     Command::write(0, u32::try_from(len / 512).unwrap(), pattern(len), false)
+}
+
+/// Our own target is at the other end of `tests/clients/access`; here every byte is somebody else's.
+#[test]
+fn who_has_an_account_proves_it() {
+    let secret = Secret::new(b"a secret of theirs".to_vec().into());
+    let account = Some(Account { user: "them".to_owned(), secret });
+    for (algorithm, response) in [
+        ("5", "0x87e8b900e3ac98b7cd09c49226121696"),
+        ("7", "0x86bfbc0aedb53e3a6b37c7f358926d9f8c21ab5a164c35b9856b6337f4cc8912"),
+    ] {
+        let mut peer = Peer::new(SessionOptions { account: account.clone(), ..options() });
+        let (Request::Login(request), text) = peer.expect() else { panic!() };
+        assert!(!request.transit && text.ends_with(b"AuthMethod=CHAP,None\0"));
+        let security = |peer: &mut Peer, transit, keys: &[(&str, &str)]| {
+            peer.login_step(transit, false, Stage::Security, Stage::Operational, LoginStatus::SUCCESS, keys);
+            peer.expect()
+        };
+        let (_, text) = security(&mut peer, false, &[("AuthMethod", "CHAP")]);
+        assert_eq!(text, b"CHAP_A=7,5\0");
+        let challenge = [("CHAP_A", algorithm), ("CHAP_I", "42"), ("CHAP_C", "0bMDEyMzQ1Njc4OWFiY2RlZg==")];
+        let (Request::Login(request), text) = security(&mut peer, false, &challenge) else { panic!() };
+        assert_eq!(text, format!("CHAP_N=them\0CHAP_R={response}\0").as_bytes());
+        assert!(request.transit);
+        security(&mut peer, true, &[]);
+        peer.login(Stage::Operational, Stage::FullFeature, AGREED);
+        assert_eq!(peer.session.poll_event(), Some(Event::LoggedIn));
+    }
+    let mut peer = Peer::new(SessionOptions { account, ..options() });
+    peer.expect();
+    peer.login_step(false, false, Stage::Security, Stage::Operational, LoginStatus::SUCCESS, &[("AuthMethod", "CHAP")]);
+    peer.expect();
+    let unknown = [("CHAP_A", "6"), ("CHAP_I", "42"), ("CHAP_C", "0x00")];
+    peer.login_step(false, false, Stage::Security, Stage::Operational, LoginStatus::SUCCESS, &unknown);
+    let no_sense = SessionError::Login("the target's challenge makes no sense");
+    assert_eq!(peer.session.poll_event(), Some(Event::Closed(no_sense)));
 }
 
 #[test]

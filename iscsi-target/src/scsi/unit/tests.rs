@@ -305,6 +305,18 @@ fn a_new_nexus_is_told_of_the_power_on_once() {
 }
 
 #[test]
+fn an_attention_may_be_for_one_nexus_alone() {
+    let mut unit = serving(config());
+    let ready = |nexus| Command { nexus, ..command(&[0; 6]) };
+    unit.raise_for(OTHER, Attention::ReportedLunsChanged);
+    unit.raise_for(NexusId(3), Attention::ReportedLunsChanged);
+    assert_eq!(unit.handle(&ready(NEXUS)), Response::good().into());
+    assert_eq!(unit.handle(&ready(OTHER)), Response::unit_attention(Attention::ReportedLunsChanged).into());
+    unit.remove_nexus(OTHER);
+    assert!(unit.has_nexus(NEXUS) && !unit.has_nexus(OTHER) && !unit.has_nexus(NexusId(3)));
+}
+
+#[test]
 fn request_sense_reports_an_attention_as_data() {
     let mut unit = serving(config());
     unit.raise(Attention::CapacityChanged);

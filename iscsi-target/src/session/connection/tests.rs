@@ -13,8 +13,10 @@ use crate::pdu::task_mgmt::{Function, TaskManagementRequest};
 use crate::pdu::text::{TextRequest, emit_key};
 use crate::pdu::{CmdSn, StatSn};
 use crate::scsi::{DataIn, Status};
+use crate::session::access::Denied;
+use crate::session::access::tests::open;
 use crate::session::limits::{MAX_IMMEDIATE_COMMANDS, MAX_OUTBOX_PDUS};
-use crate::session::{CommandEvent, TaskManagementFunction};
+use crate::session::{CommandEvent, LoginDenied, TaskManagementFunction};
 
 const FIRST: u32 = u32::MAX - 2;
 const LUN: u64 = 1 << 48;
@@ -39,7 +41,7 @@ impl Bench {
             portals: vec![],
         };
         Self {
-            connection: Connection::new(Arc::new(portal), Pool::new(), 1000),
+            connection: Connection::new(Arc::new(portal), open(), Pool::new(), 1000),
             framer: Framer::new(1 << 24),
             digests: Digests::default(),
             chunk,
@@ -595,6 +597,19 @@ fn a_login_may_be_refused_by_either_side_of_the_core() {
 }
 
 #[test]
+fn who_is_kept_out_is_named_to_the_operator_once() {
+    let mut bench = Bench::new(1);
+    bench.connection.entrance.admits_address = false;
+    bench.send(login(), b"InitiatorName=iqn.them\0TargetName=iqn.us\0");
+    let denied =
+        LoginDenied { initiator: "iqn.them".to_owned(), session_type: SessionType::Normal, why: Denied::Address };
+    assert!(matches!(bench.connection.poll_event(), Some(Event::LoginDenied(event)) if event == denied));
+    let (pdus, reason) = bench.closes();
+    assert_eq!(reason, CloseReason::LoginRefused(LoginStatus::AUTHORIZATION_FAILURE));
+    assert!(matches!(&pdus[..], [(Response::Login(last), text)] if last.status.is_denial() && text.is_empty()));
+}
+
+#[test]
 fn nothing_but_a_login_may_come_first() {
     let mut bench = Bench::new(1 << 20);
     bench.send(nop_out(Itt(1), true, 0), &[]);
@@ -738,7 +753,7 @@ fn serve(bench: &mut Bench) {
             Event::TaskManagement(event) => {
                 bench.connection.handle_task_management_done(event.id, FunctionResponse::Complete);
             }
-            Event::LoggedOut | Event::Close(_) => {}
+            Event::LoginDenied(_) | Event::LoggedOut | Event::Close(_) => {}
         }
     }
     while bench.connection.poll_transmit().is_some() {}

@@ -1,6 +1,10 @@
 use super::*;
+
+mod authentication;
+
 use crate::pdu::StatSn;
 use crate::pdu::digest::Digests;
+use crate::session::access::tests::open;
 
 fn portal() -> PortalConfig {
     PortalConfig {
@@ -52,7 +56,7 @@ fn complete(step: Step) -> Box<CompleteLogin> {
 
 fn status(step: Step) -> LoginStatus {
     match step {
-        Step::Refuse(answer) => {
+        Step::Refuse(answer, _) => {
             assert!(!answer.response.transit);
             answer.response.status
         }
@@ -72,7 +76,7 @@ fn open_iscsi_logs_in() {
         "AuthMethod=None",
     ]);
     let first = request(true, Stage::Security, Stage::Operational);
-    let (login, answers) = answer(Login::Opening.handle(&portal(), &first, &security));
+    let (login, answers) = answer(Login::Opening.handle(&portal(), &open(), &first, &security));
     assert_eq!(answers, ["AuthMethod=None", "TargetPortalGroupTag=2", "TargetAlias=twin"]);
     let operational = text(&[
         "HeaderDigest=None",
@@ -93,7 +97,7 @@ fn open_iscsi_logs_in() {
         "MaxRecvDataSegmentLength=262144",
     ]);
     let second = request(true, Stage::Operational, Stage::FullFeature);
-    let complete = complete(login.handle(&portal(), &second, &operational));
+    let complete = complete(login.handle(&portal(), &open(), &second, &operational));
     let (last, negotiation, identity) = complete.granted(7);
     assert_eq!((last.response.tsih, last.response.transit, last.response.next_stage), (7, true, Stage::FullFeature));
     let expected = "HeaderDigest=None DataDigest=None DefaultTime2Wait=0 DefaultTime2Retain=0 IFMarker=No OFMarker=No \
@@ -135,7 +139,7 @@ const LIBISCSI_OFFERS: [&str; 15] = [
 fn libiscsi_logs_in_with_one_request() {
     let keys = text(&[&LIBISCSI_NAMES[..], &LIBISCSI_OFFERS].concat());
     let first = request(true, Stage::Operational, Stage::FullFeature);
-    let (_, negotiation, _) = complete(Login::Opening.handle(&portal(), &first, &keys)).granted(1);
+    let (_, negotiation, _) = complete(Login::Opening.handle(&portal(), &open(), &first, &keys)).granted(1);
     assert_eq!(negotiation.parameters.max_burst_length, 262_144);
     assert!(!negotiation.parameters.initial_r2t);
 }
@@ -144,18 +148,18 @@ fn libiscsi_logs_in_with_one_request() {
 fn libiscsi_with_a_user_name_introduces_itself_twice() {
     let security = text(&[&LIBISCSI_NAMES[..], &["AuthMethod=CHAP,None"]].concat());
     let first = request(true, Stage::Security, Stage::Operational);
-    let (login, answers) = answer(Login::Opening.handle(&portal(), &first, &security));
+    let (login, answers) = answer(Login::Opening.handle(&portal(), &open(), &first, &security));
     assert_eq!(answers[0], "AuthMethod=None");
     let keys = text(&[&LIBISCSI_NAMES[..], &LIBISCSI_OFFERS].concat());
     let second = request(true, Stage::Operational, Stage::FullFeature);
-    complete(login.handle(&portal(), &second, &keys));
+    complete(login.handle(&portal(), &open(), &second, &keys));
 }
 
 #[test]
 fn discovery_needs_no_target_name_and_hears_no_tag() {
     let keys = text(&[NAMES[0], "SessionType=Discovery", "MaxBurstLength=512", "HeaderDigest=None"]);
     let first = request(true, Stage::Operational, Stage::FullFeature);
-    let (last, negotiation, _) = complete(Login::Opening.handle(&portal(), &first, &keys)).granted(1);
+    let (last, negotiation, _) = complete(Login::Opening.handle(&portal(), &open(), &first, &keys)).granted(1);
     assert_eq!(negotiation.session_type, Some(SessionType::Discovery));
     let expected = ["MaxBurstLength=Irrelevant", "HeaderDigest=None", "MaxRecvDataSegmentLength=262144"];
     assert_eq!(words(&last.text), expected);
@@ -172,18 +176,18 @@ fn what_is_wrong_is_named() {
         (&[NAMES[0], NAMES[1], "AuthMethod=None"], LoginStatus::INITIATOR_ERROR),
         (&["no key"], LoginStatus::INITIATOR_ERROR),
     ] {
-        assert_eq!(status(Login::Opening.handle(&portal(), &first, &text(keys))), expected, "{keys:?}");
+        assert_eq!(status(Login::Opening.handle(&portal(), &open(), &first, &text(keys))), expected, "{keys:?}");
     }
     let chap = text(&[NAMES[0], NAMES[1], "AuthMethod=CHAP"]);
     let security = request(false, Stage::Security, Stage::Security);
-    let refused = status(Login::Opening.handle(&portal(), &security, &chap));
+    let refused = status(Login::Opening.handle(&portal(), &open(), &security, &chap));
     assert_eq!(refused, LoginStatus::AUTHENTICATION_FAILURE);
 }
 
 #[test]
 fn stages_go_forward_only() {
     let names = text(&NAMES);
-    let handle = |request: &LoginRequest| Login::Opening.handle(&portal(), request, &names);
+    let handle = |request: &LoginRequest| Login::Opening.handle(&portal(), &open(), request, &names);
     let full = request(false, Stage::FullFeature, Stage::FullFeature);
     assert_eq!(status(handle(&full)), LoginStatus::INVALID_DURING_LOGIN);
     let reserved = request(true, Stage::Security, Stage::Reserved);
@@ -196,10 +200,10 @@ fn stages_go_forward_only() {
     assert_eq!(status(handle(&old)), LoginStatus::UNSUPPORTED_VERSION);
     let (login, _) = answer(handle(&request(true, Stage::Security, Stage::Operational)));
     let again = request(false, Stage::Security, Stage::Security);
-    assert_eq!(status(login.handle(&portal(), &again, &[])), LoginStatus::INVALID_DURING_LOGIN);
+    assert_eq!(status(login.handle(&portal(), &open(), &again, &[])), LoginStatus::INVALID_DURING_LOGIN);
     let (login, _) = answer(handle(&request(false, Stage::Operational, Stage::Security)));
     let other = LoginRequest { cid: 9, ..request(false, Stage::Operational, Stage::Security) };
-    assert_eq!(status(login.handle(&portal(), &other, &[])), LoginStatus::INITIATOR_ERROR);
+    assert_eq!(status(login.handle(&portal(), &open(), &other, &[])), LoginStatus::INITIATOR_ERROR);
 }
 
 #[test]
@@ -207,20 +211,20 @@ fn a_text_may_come_in_parts_but_not_without_end() {
     let whole = text(&NAMES);
     let (head, tail) = whole.split_at(20);
     let part = LoginRequest { text_continues: true, ..request(false, Stage::Operational, Stage::Security) };
-    let (login, answers) = answer(Login::Opening.handle(&portal(), &part, head));
+    let (login, answers) = answer(Login::Opening.handle(&portal(), &open(), &part, head));
     assert!(answers.is_empty());
     let last = request(true, Stage::Operational, Stage::FullFeature);
-    complete(login.handle(&portal(), &last, tail));
+    complete(login.handle(&portal(), &open(), &last, tail));
 
-    let (login, _) = answer(Login::Opening.handle(&portal(), &part, &vec![b'a'; MAX_TEXT_BYTES]));
-    assert_eq!(status(login.handle(&portal(), &part, b"a")), LoginStatus::INITIATOR_ERROR);
+    let (login, _) = answer(Login::Opening.handle(&portal(), &open(), &part, &vec![b'a'; MAX_TEXT_BYTES]));
+    assert_eq!(status(login.handle(&portal(), &open(), &part, b"a")), LoginStatus::INITIATOR_ERROR);
 }
 
 #[test]
 fn a_refused_login_says_why() {
     let last = request(true, Stage::Operational, Stage::FullFeature);
-    let refused =
-        complete(Login::Opening.handle(&portal(), &last, &text(&NAMES))).refused(LoginStatus::SERVICE_UNAVAILABLE);
+    let refused = complete(Login::Opening.handle(&portal(), &open(), &last, &text(&NAMES)))
+        .refused(LoginStatus::SERVICE_UNAVAILABLE);
     assert_eq!(refused.response.status, LoginStatus::SERVICE_UNAVAILABLE);
     assert!(!refused.response.transit && refused.text.is_empty());
 }

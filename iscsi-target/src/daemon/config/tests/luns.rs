@@ -45,7 +45,7 @@ writers = "all"
               right: either read-only = true, or writers
             line 14, column 11: luns[1].writers: nobody could write
               found: []
-              right: the names of those who may; or read-only = true
+              right: the names of those who may
             line 19, column 12: luns[2].writers: not an iSCSI name: it begins with none of iqn., eui. and naa.
               found: "host1"
               right: a list of names of initiators, such as ["iqn.1993-08.org.debian:01:abc"]; /etc/iscsi/initiatorname.iscsi has a client's
