@@ -37,15 +37,7 @@ pub fn get_lba_status(config: &UnitConfig, lba: u64, allocation: u32) -> Respons
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scsi::unit::tests::config;
-    use crate::scsi::{DataIn, Status};
-
-    fn data(response: Response) -> Vec<u8> {
-        match response {
-            Response { status: Status::Good, data_in: DataIn::Parameters(bytes), .. } => bytes,
-            other => panic!("{other:?}"),
-        }
-    }
+    use crate::scsi::unit::tests::{config, data};
 
     #[test]
     fn empty_lists_in_the_format_that_was_asked_for() {

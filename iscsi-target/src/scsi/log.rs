@@ -75,14 +75,8 @@ fn parameter((code, value): &Parameter) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scsi::{DataIn, Status};
-
-    fn data(response: Response) -> Vec<u8> {
-        match response {
-            Response { status: Status::Good, data_in: DataIn::Parameters(bytes), .. } => bytes,
-            other => panic!("{other:?}"),
-        }
-    }
+    use crate::scsi::Status;
+    use crate::scsi::unit::tests::data;
 
     #[test]
     fn golden_bytes() {

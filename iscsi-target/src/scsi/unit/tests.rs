@@ -48,6 +48,14 @@ pub(in crate::scsi) fn command_with(cdb: &[u8], data: &[u8]) -> Command {
     Command { data_out: Some(Pool::new().copy_of(data)), ..command(cdb) }
 }
 
+/// What an answer brings that is GOOD.
+pub(in crate::scsi) fn data(response: Response) -> Vec<u8> {
+    match response {
+        Response { status: Status::Good, data_in: DataIn::Parameters(bytes), .. } => bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn initiator(name: &str) -> InitiatorPort {
     InitiatorPort { name: name.to_owned(), isid: [0; 6] }
 }
