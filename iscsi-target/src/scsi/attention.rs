@@ -15,6 +15,12 @@ pub enum Attention {
     NexusLoss,
     /// 2A/01: mode parameters changed.
     ModeParametersChanged,
+    /// 2A/03: somebody cleared all registrations.
+    ReservationsPreempted,
+    /// 2A/04: the reservation is gone.
+    ReservationsReleased,
+    /// 2A/05: somebody removed this nexus' registration.
+    RegistrationsPreempted,
     /// 2A/06: the access state of a target port group changed.
     AccessStateChanged,
     /// 2A/09: the capacity changed.
@@ -35,6 +41,9 @@ impl Attention {
             Self::Reset => (0x29, 0x03),
             Self::NexusLoss => (0x29, 0x07),
             Self::ModeParametersChanged => (0x2A, 0x01),
+            Self::ReservationsPreempted => (0x2A, 0x03),
+            Self::ReservationsReleased => (0x2A, 0x04),
+            Self::RegistrationsPreempted => (0x2A, 0x05),
             Self::AccessStateChanged => (0x2A, 0x06),
             Self::CapacityChanged => (0x2A, 0x09),
             Self::CommandsCleared => (0x2F, 0x00),

@@ -14,6 +14,7 @@ pub mod medium;
 pub mod missing_lun;
 pub mod mode;
 pub mod opcodes;
+pub mod persistent;
 pub mod port_groups;
 pub mod protection;
 pub mod report_luns;

@@ -72,6 +72,10 @@ codes! {
     MEDIUM_REMOVAL_PREVENTED = IllegalRequest 0x53 / 0x02;
     /// Invalid field in command information unit: the Data-Out is not what the CDB speaks of.
     INVALID_FIELD_IN_COMMAND_IU = IllegalRequest 0x0E / 0x03;
+    /// Invalid release of persistent reservation.
+    INVALID_RELEASE_OF_PERSISTENT_RESERVATION = IllegalRequest 0x26 / 0x04;
+    /// Insufficient registration resources.
+    INSUFFICIENT_REGISTRATION_RESOURCES = IllegalRequest 0x55 / 0x04;
     /// Set target port groups command failed.
     SET_TARGET_PORT_GROUPS_FAILED = HardwareError 0x67 / 0x0A;
     /// Internal target failure.
