@@ -2,6 +2,9 @@
 //!
 //! The link delivers messages in order or not at all, and never one from an earlier connection.
 
+use std::sync::Arc;
+
+use sas_backend::superblock::Record;
 use sas_backend::{Epoch, Incarnation};
 
 use crate::block::{Extent, Millis};
@@ -82,6 +85,9 @@ pub enum Forwarded {
     /// The disk failed.
     Failed(IoError),
 }
+
+/// The longest question or answer of one daemon to the other, in bytes.
+pub const WORDS_MAX_BYTES: usize = 60 << 10;
 
 /// One message about one logical unit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -188,5 +194,24 @@ pub enum Message<D> {
         number: u64,
         /// How it ended.
         end: Forwarded,
+    },
+    /// Owner: my daemon has decided.
+    Answer {
+        /// Which.
+        number: u64,
+        /// At most [`WORDS_MAX_BYTES`].
+        answer: Arc<[u8]>,
+    },
+    /// Owner: go by this from now on.
+    Record {
+        /// Counts these messages.
+        number: u64,
+        /// What the superblock on the disk says.
+        record: Record,
+    },
+    /// Standby: I do.
+    RecordKnown {
+        /// As it was numbered.
+        number: u64,
     },
 }

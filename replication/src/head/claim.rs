@@ -1,5 +1,6 @@
 //! Who may take over, and with what: the superblock and this head's RAM decide, nothing else.
 
+use sas_backend::superblock::Record;
 use sas_backend::{Epoch, HeadId, Incarnation};
 
 use crate::block::Data;
@@ -51,6 +52,8 @@ pub struct Ownership {
     pub losses: u32,
     /// How large the unit is.
     pub capacity: Capacity,
+    /// What the daemons keep for clients beside the blocks.
+    pub record: Record,
 }
 
 /// This head's RAM and what it is a copy of.
@@ -168,6 +171,7 @@ mod tests {
             dirty,
             losses: 0,
             capacity: Capacity::of(1000),
+            record: Record::default(),
         }
     }
 

@@ -1,5 +1,8 @@
 //! What goes into a [`super::Head`] and what comes out.
 
+use std::sync::Arc;
+
+use sas_backend::superblock::Record;
 use sas_backend::{Epoch, HeadId, Incarnation};
 
 use super::claim::Ownership;
@@ -85,6 +88,8 @@ pub enum Operation<D> {
     },
     /// Everything acknowledged so far survives (SYNCHRONIZE CACHE).
     Flush,
+    /// A standby's client wants something that the owner's daemon has to decide, in words that mean nothing here.
+    Ask(Arc<[u8]>),
 }
 
 impl<D> Operation<D> {
@@ -92,7 +97,7 @@ impl<D> Operation<D> {
     pub(super) fn extent(&self) -> Option<Extent> {
         match self {
             Self::Read(extent) | Self::Write { extent, .. } | Self::CompareAndWrite { extent, .. } => Some(*extent),
-            Self::Flush => None,
+            Self::Flush | Self::Ask(_) => None,
         }
     }
 }
@@ -155,6 +160,22 @@ pub enum Event<D> {
     Request(Request<D>),
     /// A client no longer wants something. What has not begun is completed as not served; what has begun, as ever.
     Cancel(OpId),
+    /// The daemon of the owner has come to a new record: [`Outcome::Done`] says that it is on the disk, that the other head
+    /// goes by it if it forwards, and that nothing is under way any more that this head had let in by an earlier one. One at a
+    /// time.
+    SetRecord {
+        /// The name under which it is completed.
+        op: OpId,
+        /// The record.
+        record: Record,
+    },
+    /// The daemon answers [`Action::Ask`].
+    Answered {
+        /// As it was asked.
+        op: OpId,
+        /// In words that mean nothing here.
+        answer: Arc<[u8]>,
+    },
     /// The other head says something.
     Message(Message<D>),
     /// The link for this unit is up.
@@ -240,6 +261,8 @@ pub enum Outcome<D> {
     Reserved,
     /// The disk failed.
     Failed(IoError),
+    /// What the owner's daemon has answered.
+    Answer(Arc<[u8]>),
 }
 
 /// What clients of this head are told about the unit.
@@ -322,6 +345,15 @@ pub enum Action<D> {
     SetOtherForwards(bool),
     /// Clients see so many blocks from now on, and are told that it has changed.
     SetBlocks(u64),
+    /// The daemon goes by this record from now on. It comes before *serving*, and before *forwarding* again.
+    SetRecord(Record),
+    /// A client of the other head wants something: the daemon decides, and answers with [`Event::Answered`].
+    Ask {
+        /// Under which name.
+        op: OpId,
+        /// What.
+        question: Arc<[u8]>,
+    },
     /// End every session that uses this unit, without another answer.
     CloseSessions,
     /// Answer an order.

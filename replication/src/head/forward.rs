@@ -11,7 +11,7 @@
 //! writes in the first seed of the simulator.) Beyond that the owner drops what has not begun when the link goes down, and
 //! does not begin what was on its way for longer than a lease.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Core;
 use super::event::{Action, OpId, Operation, Outcome, Request};
@@ -45,15 +45,30 @@ pub(super) struct Received {
     last: u64,
     /// The other head's numbers.
     numbers: BTreeMap<OpId, u64>,
+    /// Those that read or change blocks and have not ended, whether somebody waits for them or not.
+    running: BTreeSet<OpId>,
 }
 
 impl Received {
     /// A name for a request of the other head; never the same twice, whatever numbers it uses after a restart.
-    fn admit(&mut self, number: u64) -> OpId {
+    fn admit(&mut self, number: u64, is_question: bool) -> OpId {
         self.last += 1;
         let op = OpId::of_peer(self.last);
         self.numbers.insert(op, number);
+        if !is_question {
+            self.running.insert(op);
+        }
         op
+    }
+
+    /// The newest that there is so far.
+    pub(super) fn newest(&self) -> OpId {
+        OpId::of_peer(self.last)
+    }
+
+    /// Whether one up to `newest` still runs.
+    pub(super) fn runs_up_to(&self, newest: OpId) -> bool {
+        self.running.first().is_some_and(|first| *first <= newest)
     }
 }
 
@@ -83,6 +98,11 @@ impl<D: Data> Core<D> {
                 }
             }
             Message::Forwarded { number, end } => self.on_forwarded(number, end),
+            Message::Answer { number, answer } => {
+                if let Some(Waiting { op, .. }) = self.sent.waiting.remove(&number) {
+                    self.actions.push_back(Action::Complete { op, outcome: Outcome::Answer(answer) });
+                }
+            }
             _ => {}
         }
     }
@@ -114,7 +134,8 @@ impl<D: Data> Core<D> {
             self.refuse_forwarded(number);
             return None;
         }
-        Some(Request { op: self.received.admit(number), operation })
+        let is_question = matches!(operation, Operation::Ask(_));
+        Some(Request { op: self.received.admit(number, is_question), operation })
     }
 
     /// Whoever this head is, not the owner.
@@ -138,6 +159,7 @@ impl<D: Data> Core<D> {
             self.actions.push_back(Action::Complete { op, outcome });
             return;
         }
+        self.received.running.remove(&op);
         let Some(number) = self.received.numbers.remove(&op) else { return };
         let end = match outcome {
             Outcome::Done => Forwarded::Done,
@@ -151,6 +173,7 @@ impl<D: Data> Core<D> {
             Outcome::Miscompare(at) => Forwarded::Miscompare(at),
             Outcome::Reserved => Forwarded::Reserved,
             Outcome::Failed(error) => Forwarded::Failed(error),
+            Outcome::Answer(answer) => return self.send(Message::Answer { number, answer }),
         };
         self.send(Message::Forwarded { number, end });
     }

@@ -72,6 +72,8 @@ struct Core<D> {
     recorded: Option<Ownership>,
     /// The other head, while the link is up.
     peer: Option<Peer>,
+    /// The other head's process when the link was last up.
+    met: Option<Incarnation>,
     /// Requests of this head's clients that the owner has.
     sent: Sent<D>,
     /// Requests of the other head's clients that this head has, as the owner.
@@ -145,6 +147,7 @@ impl<D: Data> Head<D> {
             memory: Memory::default(),
             recorded: None,
             peer: None,
+            met: None,
             sent: Sent::default(),
             received: Received::default(),
             orders: Vec::new(),
@@ -175,6 +178,7 @@ impl<D: Data> Head<D> {
             Event::Conflict => self.on_conflict(),
             Event::LinkUp { peer } => {
                 self.core.peer = Some(Peer { incarnation: peer, state: None });
+                self.core.met = Some(peer);
                 self.core.sent_state = None;
                 self.on_link_up()
             }
@@ -282,7 +286,7 @@ impl<D: Data> Head<D> {
             }
         }
         match (&self.role, &message) {
-            (_, Message::Returned { .. } | Message::Forwarded { .. }) => {
+            (_, Message::Returned { .. } | Message::Forwarded { .. } | Message::Answer { .. }) => {
                 core.on_answer(message);
                 return None;
             }
@@ -532,8 +536,8 @@ impl<D: Data> Core<D> {
     /// An event that the present role has no use for. A request is sent back: whoever holds it asks again when the
     /// access state has changed. Everything else is an answer to a question that is no longer asked.
     fn refuse(&mut self, event: Event<D>) -> Option<Next<D>> {
-        if let Event::Request(request) = event {
-            self.answer(request.op, Outcome::NotServing);
+        if let Event::Request(Request { op, .. }) | Event::SetRecord { op, .. } = event {
+            self.answer(op, Outcome::NotServing);
         }
         None
     }

@@ -195,6 +195,10 @@ impl Standby {
                 self.heard = Some(sent);
                 core.send(Message::LeaseGrant { sent });
             }
+            Message::Record { number, record } => {
+                core.actions.push_back(Action::SetRecord(record));
+                core.send(Message::RecordKnown { number });
+            }
             Message::Measure => core.actions.push_back(Action::Measure),
             Message::Follow { blocks } => {
                 self.following = Some(blocks);
@@ -214,7 +218,9 @@ impl Standby {
             | Message::Forward { .. }
             | Message::CancelForwarded { .. }
             | Message::Returned { .. }
-            | Message::Forwarded { .. } => {}
+            | Message::Forwarded { .. }
+            | Message::Answer { .. }
+            | Message::RecordKnown { .. } => {}
         }
         None
     }

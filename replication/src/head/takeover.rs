@@ -8,6 +8,7 @@
 //! stays registered as the mirror.
 
 use sas_backend::Incarnation;
+use sas_backend::superblock::Record;
 
 use super::claim::{Claim, Label, Ownership};
 use super::event::{Action, Event, StorageError};
@@ -208,6 +209,7 @@ impl Takeover {
         }
         let recorded = core.recorded.as_ref()?;
         let owed = core.memory.map.blocks();
+        core.actions.push_back(Action::SetRecord(recorded.record.clone()));
         let why = match self.basis {
             Basis::Handover { .. } => format!("serving: handed over, epoch {}", recorded.epoch.0),
             _ if recorded.draining => format!("serving: took over, epoch {}, {owed} blocks to drain", recorded.epoch.0),
@@ -229,9 +231,14 @@ impl<D: Data> Core<D> {
         Claim::find(recorded, self.memory.label, self.config.me, self.config.incarnation)
     }
 
-    /// The next superblock with this head as the owner.
+    /// The next superblock with this head as the owner. What is not to outlive the end of both heads ends here if this
+    /// process was not there together with the last owner's: then all memory of the time before is gone.
     fn ownership_after(&self, found: &Ownership) -> Ownership {
+        let me = Some(self.config.incarnation);
+        let was_there = found.owner_incarnation == me || found.mirror == me || found.owner_incarnation == self.met;
+        let keep = found.record.kept || (was_there && found.owner_incarnation.is_some());
         Ownership {
+            record: if keep { found.record.clone() } else { Record::default() },
             epoch: found.epoch.next(),
             owner: Some(self.config.me),
             owner_incarnation: Some(self.config.incarnation),

@@ -1,6 +1,7 @@
 //! The rules of the failover protocol, one head at a time: what goes in, and exactly what comes out.
 
 use sas_backend::HeadId;
+use sas_backend::superblock::Record;
 
 use super::*;
 use crate::block::Extent;
@@ -25,6 +26,7 @@ impl Data for Mark {
 mod compare;
 mod forward;
 mod growth;
+mod record;
 
 type A = Action<Mark>;
 
@@ -50,6 +52,7 @@ fn disk(epoch: u64) -> Ownership {
         draining: false,
         dirty: false,
         losses: 0,
+        record: Record::default(),
         capacity: Capacity::of(1000),
     }
 }
@@ -79,16 +82,22 @@ fn done(op: u64) -> A {
     Action::Complete { op: OpId(op), outcome: Outcome::Done }
 }
 
-/// What matters to a rule; logs, states and leases do not.
+/// What matters to a rule; logs, states, leases and records without anything do not.
 fn matters(action: &A) -> bool {
-    !matches!(
-        action,
-        Action::Announce(_)
-            | Action::SetAccess(_)
-            | Action::SetOtherForwards(_)
-            | Action::WatchPeer(_)
-            | Action::Send(Message::State(_) | Message::LeaseRequest { .. })
-    )
+    let record = match action {
+        Action::SetRecord(record) | Action::Send(Message::Record { record, .. }) => Some(record),
+        _ => None,
+    };
+    let is_empty = record.is_some_and(|record| *record == Record::default());
+    !is_empty
+        && !matches!(
+            action,
+            Action::Announce(_)
+                | Action::SetAccess(_)
+                | Action::SetOtherForwards(_)
+                | Action::WatchPeer(_)
+                | Action::Send(Message::State(_) | Message::LeaseRequest { .. })
+        )
 }
 
 impl Bench {

@@ -18,12 +18,14 @@ use std::ops::RangeInclusive;
 use nom::IResult;
 use nom::bytes::complete::tag;
 use nom::number::complete::{le_u16, le_u32, le_u64};
+use sas_backend::superblock::RECORD_MAX_BYTES;
 
 use super::control::{HELLO_BYTES, MAX_AGREEMENT_BYTES, MAX_REFUSAL_BYTES};
 use super::framer::FrameError;
 use super::message::{FORWARD_BYTES, WRITE_BYTES};
 use super::portals::{MAX_CLIENTS_BYTES, PORTALS_BYTES};
 use super::settings::MAX_SETTINGS_BYTES;
+use crate::message::WORDS_MAX_BYTES;
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 40;
@@ -37,6 +39,7 @@ const CRC_AT: usize = 36;
 
 const _: () = assert!(CRC_AT + 4 == HEADER_BYTES && 8 + MAX_SETTINGS_BYTES <= MAX_BODY_BYTES);
 const _: () = assert!(MAX_CLIENTS_BYTES <= MAX_BODY_BYTES);
+const _: () = assert!(16 + WORDS_MAX_BYTES <= MAX_BODY_BYTES && 16 + RECORD_MAX_BYTES <= MAX_BODY_BYTES);
 
 /// What a frame is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,10 @@ pub(super) enum Kind {
     CancelForwarded,
     Returned,
     Forwarded,
+    Ask,
+    Answer,
+    Record,
+    RecordKnown,
 }
 
 /// Whether a kind is about the connection or about a unit, and may have a payload.
@@ -95,7 +102,7 @@ const fn row(number: u16, kind: Kind, name: &'static str, body_bytes: RangeInclu
     Row { kind, number, name, body_bytes, scope }
 }
 
-pub(super) static KINDS: [Row; 31] = [
+pub(super) static KINDS: [Row; 35] = [
     row(1, Kind::Hello, "Hello", HELLO_BYTES..=HELLO_BYTES, Scope::Link),
     row(2, Kind::Proof, "Proof", 32..=32, Scope::Link),
     row(3, Kind::Agreement, "Agreement", 1..=MAX_AGREEMENT_BYTES, Scope::Link),
@@ -127,6 +134,10 @@ pub(super) static KINDS: [Row; 31] = [
     row(35, Kind::CancelForwarded, "CancelForwarded", 8..=8, Scope::Unit),
     row(36, Kind::Returned, "Returned", 8..=8, Scope::UnitWithPayload),
     row(37, Kind::Forwarded, "Forwarded", 24..=24, Scope::Unit),
+    row(38, Kind::Ask, "Ask", 16..=16 + WORDS_MAX_BYTES, Scope::Unit),
+    row(39, Kind::Answer, "Answer", 8..=8 + WORDS_MAX_BYTES, Scope::Unit),
+    row(40, Kind::Record, "Record", 16..=16 + RECORD_MAX_BYTES, Scope::Unit),
+    row(41, Kind::RecordKnown, "RecordKnown", 8..=8, Scope::Unit),
 ];
 
 impl Kind {

@@ -22,6 +22,10 @@
 //! | 35 | CancelForwarded | number (8) |
 //! | 36 | Returned | number (8); the contents are the payload |
 //! | 37 | Forwarded | number (8), end (1), 7 zero, where it differs (8) |
+//! | 38 | Forward, of a question | number (8), heard (8), the question |
+//! | 39 | Answer | number (8), the answer |
+//! | 40 | Record | number (8), kept (1), 7 zero, the record |
+//! | 41 | RecordKnown | number (8) |
 //!
 //! A tag is epoch (8), invitation (8). The roles are 0 starting, 1 standby, 2 changing, 3 owner; the detail of a standby
 //! is its claim (0 unknown, 1 no, 2 yes), that of an owner its mode (0 solo, 1 draining, 2 joining, 3 mirrored,
@@ -33,10 +37,12 @@
 
 use nom::bytes::complete::tag as bytes;
 use nom::combinator::{map, map_opt, verify};
+use nom::error::Error;
 use nom::number::complete::{le_u8, le_u32, le_u64};
 use nom::sequence::{pair, terminated};
 use nom::{IResult, Parser};
 use sas_backend::Epoch;
+use sas_backend::superblock::Record;
 
 use super::control::{incarnation, whole};
 use super::header::Kind;
@@ -113,12 +119,16 @@ pub fn exchange_data<A, B, E>(
                     Operation::CompareAndWrite { extent, data, fua }
                 }
                 Operation::Flush => Operation::Flush,
+                Operation::Ask(question) => Operation::Ask(question),
             };
             Message::Forward { number, heard, operation }
         }
         Message::CancelForwarded { number } => Message::CancelForwarded { number },
         Message::Returned { number, data } => Message::Returned { number, data: exchange(data, None)? },
         Message::Forwarded { number, end } => Message::Forwarded { number, end },
+        Message::Answer { number, answer } => Message::Answer { number, answer },
+        Message::Record { number, record } => Message::Record { number, record },
+        Message::RecordKnown { number } => Message::RecordKnown { number },
     })
 }
 
@@ -152,10 +162,14 @@ pub(super) fn kind_of<D>(message: &Message<D>) -> Kind {
         Message::Measured { .. } => Kind::Measured,
         Message::Follow { .. } => Kind::Follow,
         Message::Followed { .. } => Kind::Followed,
+        Message::Forward { operation: Operation::Ask(_), .. } => Kind::Ask,
         Message::Forward { .. } => Kind::Forward,
         Message::CancelForwarded { .. } => Kind::CancelForwarded,
         Message::Returned { .. } => Kind::Returned,
         Message::Forwarded { .. } => Kind::Forwarded,
+        Message::Answer { .. } => Kind::Answer,
+        Message::Record { .. } => Kind::Record,
+        Message::RecordKnown { .. } => Kind::RecordKnown,
     }
 }
 
@@ -184,8 +198,22 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) {
         Message::RequestHandover | Message::Measure => {}
         Message::LeaseRequest { sent } | Message::LeaseGrant { sent } => put(&[sent.0]),
         Message::Measured { blocks } | Message::Follow { blocks } | Message::Followed { blocks } => put(&[*blocks]),
+        Message::Forward { number, heard, operation: Operation::Ask(question) } => {
+            put(&[*number, heard.0]);
+            out.extend(&question[..]);
+        }
         Message::Forward { number, heard, operation } => put(&forward_numbers(*number, *heard, operation)),
-        Message::CancelForwarded { number } | Message::Returned { number, data: _ } => put(&[*number]),
+        Message::CancelForwarded { number }
+        | Message::Returned { number, data: _ }
+        | Message::RecordKnown { number } => put(&[*number]),
+        Message::Answer { number, answer } => {
+            put(&[*number]);
+            out.extend(&answer[..]);
+        }
+        Message::Record { number, record } => {
+            put(&[*number, u64::from(record.kept)]);
+            out.extend(&record.bytes[..]);
+        }
         Message::Forwarded { number, end } => {
             let (end, at) = match end {
                 Forwarded::Miscompare(at) => (&Forwarded::Miscompare(0), *at),
@@ -204,7 +232,7 @@ fn forward_numbers<D>(number: u64, heard: Millis, operation: &Operation<D>) -> [
         Operation::Write { extent, fua: true, .. } => (WRITE_FUA, Some(extent)),
         Operation::CompareAndWrite { extent, fua: false, .. } => (COMPARE, Some(extent)),
         Operation::CompareAndWrite { extent, fua: true, .. } => (COMPARE_FUA, Some(extent)),
-        Operation::Flush => (FLUSH, None),
+        Operation::Flush | Operation::Ask(_) => (FLUSH, None),
     };
     let (lba, blocks) = extent.map_or((0, 0), |extent| (extent.lba, extent.blocks));
     [number, heard.0, u64::from(operation), lba, blocks]
@@ -253,6 +281,19 @@ pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Messa
             let number = whole(count, body)?;
             Some(Message::Returned { number, data: data? })
         }
+        Kind::Ask => {
+            let (question, (number, heard)) = pair(count, le_u64::<_, Error<&[u8]>>).parse_complete(body).ok()?;
+            Some(Message::Forward { number, heard: Millis(heard), operation: Operation::Ask(question.into()) })
+        }
+        Kind::Answer => {
+            let (answer, number) = count(body).ok()?;
+            Some(Message::Answer { number, answer: answer.into() })
+        }
+        Kind::Record => {
+            let (record, (number, kept)) = pair(count, verify(small, |kept| *kept <= 1)).parse_complete(body).ok()?;
+            Some(Message::Record { number, record: Record { kept: kept == 1, bytes: record.into() } })
+        }
+        Kind::RecordKnown => whole(count, body).map(|number| Message::RecordKnown { number }),
         Kind::Forwarded => whole(pair(count, end), body).map(|(number, end)| Message::Forwarded { number, end }),
         _ => None,
     }

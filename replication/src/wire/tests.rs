@@ -10,6 +10,7 @@ use crate::block::{Extent, Millis};
 use crate::cache::Version;
 use crate::head::{IoError, Operation};
 use crate::message::{Forwarded, Mode, PeerRole, PeerState, Tag};
+use sas_backend::superblock::Record;
 
 const TAG: Tag = Tag { epoch: Epoch(0x0102), invitation: 3 };
 
@@ -46,6 +47,7 @@ fn golden() -> Vec<(Frame, &'static str, &'static str)> {
     let mut all = golden_control();
     all.extend(golden_messages());
     all.extend(golden_forwarding());
+    all.extend(golden_records());
     all.extend(golden_portals());
     all
 }
@@ -324,6 +326,35 @@ fn golden_forwarding() -> Vec<(Frame, &'static str, &'static str)> {
     ]
 }
 
+fn golden_records() -> Vec<(Frame, &'static str, &'static str)> {
+    vec![
+        (
+            of_unit(Message::Forward {
+                number: 5,
+                heard: Millis(1000),
+                operation: Operation::Ask(b"may I"[..].into()),
+            }),
+            "5457484c010026000700000015000000887766554433221100000000fded812800000000bf2ce679",
+            "0500000000000000e8030000000000006d61792049",
+        ),
+        (
+            of_unit(Message::Answer { number: 5, answer: b"yes"[..].into() }),
+            "5457484c01002700070000000b00000088776655443322110000000077a2501f00000000358bb076",
+            "0500000000000000796573",
+        ),
+        (
+            of_unit(Message::Record { number: 5, record: Record { kept: true, bytes: b"held"[..].into() } }),
+            "5457484c0100280007000000140000008877665544332211000000007b4ddf0500000000e588559d",
+            "0500000000000000010000000000000068656c64",
+        ),
+        (
+            of_unit(Message::RecordKnown { number: 5 }),
+            "5457484c010029000700000008000000887766554433221100000000c04d09e4000000004cc4baca",
+            "0500000000000000",
+        ),
+    ]
+}
+
 fn golden_portals() -> Vec<(Frame, &'static str, &'static str)> {
     let v6 = |last: u8, port| {
         let mut ip = [0; 16];
@@ -470,6 +501,9 @@ fn bodies_that_make_no_sense_are_refused() {
     nonsense(&of("2200"), &put(17, 1));
     nonsense(&of("2500"), &put(8, 9));
     nonsense(&of("2500"), &put(16, 1));
+    nonsense(&of("2600"), &put(7, 0x80));
+    nonsense(&of("2800"), &put(8, 2));
+    nonsense(&of("2800"), &put(9, 1));
     nonsense(&of("2100"), &|body| body.truncate(12));
     nonsense(&of("2100"), &|body| *body = body[..13].repeat(portals::MAX_CLIENTS + 1));
     nonsense(&of("0300"), &put(1, 200));
@@ -530,7 +564,7 @@ fn long_texts_are_cut_where_they_may_be() {
 
 proptest! {
     #[test]
-    fn one_wrong_bit_is_found(index in 0..32_usize, bit in any::<prop::sample::Index>()) {
+    fn one_wrong_bit_is_found(index in 0..64_usize, bit in any::<prop::sample::Index>()) {
         let frames = golden();
         let bytes = bytes_of(&frames[index % frames.len()].0);
         let bit = bit.index(bytes.len() * 8);
@@ -553,7 +587,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_body_means_gives_the_body(index in 0..32_usize, body in prop::collection::vec(any::<u8>(), 0..90)) {
+    fn what_a_body_means_gives_the_body(index in 0..64_usize, body in prop::collection::vec(any::<u8>(), 0..90)) {
         let frames = golden();
         let bytes = with_body(&frames[index % frames.len()].0, &body);
         if let (frames, None) = cut(&bytes) {

@@ -23,12 +23,16 @@
 //! | 104 | 64 | name of the LUN |
 //! | 168 | 224 | iSCSI name of the target |
 //! | 392 | 8 | while the LUN grows: data bytes that clients still see; 0 otherwise |
+//! | 400 | 4 | length of the record behind this copy |
+//! | 404 | 4 | CRC32C of the record |
+//! | 408 | 1 | 1: the record outlives the end of both heads' processes |
 
 use nom::IResult;
 use nom::bytes::complete::{tag, take};
 use nom::number::complete::{le_u8, le_u16, le_u32, le_u64};
 
 use super::identity::{IQN_MAX_BYTES, Identity, LUN_NAME_MAX_BYTES};
+use super::record::{RECORD_MAX_BYTES, RecordSum};
 use super::region::{REGION_BYTES, ROUNDING_BYTES};
 use super::{Epoch, HeadId, Incarnation, Superblock};
 
@@ -43,7 +47,8 @@ const UUID_AT: usize = 64;
 const LUN_NAME_AT: usize = 104;
 const IQN_AT: usize = LUN_NAME_AT + LUN_NAME_MAX_BYTES;
 const GROWING_FROM_AT: usize = IQN_AT + IQN_ROOM_BYTES;
-const END: usize = GROWING_FROM_AT + 8;
+const RECORD_AT: usize = GROWING_FROM_AT + 8;
+const END: usize = RECORD_AT + 9;
 const IQN_ROOM_BYTES: usize = 224;
 const DRAINING: u8 = 1;
 const DIRTY: u8 = 2;
@@ -96,6 +101,9 @@ impl Superblock {
         emit_identity(&self.identity, &mut bytes);
         bytes.resize(GROWING_FROM_AT, 0);
         bytes.extend(self.growing_from.unwrap_or(0).to_le_bytes());
+        bytes.extend(self.record.length.to_le_bytes());
+        bytes.extend(self.record.crc.to_le_bytes());
+        bytes.push(u8::from(self.record.kept));
 
         let mut block = [0; SUPERBLOCK_BYTES];
         block[..bytes.len()].copy_from_slice(&bytes);
@@ -121,8 +129,9 @@ impl Superblock {
         }
         let (rest, state) = state(rest).map_err(|_| ParseError::Field("state"))?;
         let (rest, names) = names(rest).map_err(|_| ParseError::Field("names"))?;
-        let (_, growing_from) = growing_from(rest).map_err(|_| ParseError::Field("growing_from"))?;
-        assemble(state, names, growing_from)
+        let (rest, growing_from) = growing_from(rest).map_err(|_| ParseError::Field("growing_from"))?;
+        let (_, record) = record(rest).map_err(|_| ParseError::Field("record"))?;
+        assemble(state, names, growing_from, record)
     }
 }
 
@@ -223,7 +232,17 @@ fn growing_from(input: &[u8]) -> IResult<&[u8], u64> {
     le_u64(input)
 }
 
-fn assemble(state: State, names: Names<'_>, growing_from: u64) -> Result<Superblock, ParseError> {
+fn record(input: &[u8]) -> IResult<&[u8], RecordSum> {
+    let (rest, length) = le_u32(input)?;
+    let (rest, crc) = le_u32(rest)?;
+    let (rest, kept) = le_u8(rest)?;
+    if length as usize > RECORD_MAX_BYTES || kept > 1 {
+        return Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Verify)));
+    }
+    Ok((rest, RecordSum { kept: kept == 1, length, crc }))
+}
+
+fn assemble(state: State, names: Names<'_>, growing_from: u64, record: RecordSum) -> Result<Superblock, ParseError> {
     let mut uuid = [0; 16];
     uuid.copy_from_slice(names.uuid);
     let identity = Identity {
@@ -259,6 +278,7 @@ fn assemble(state: State, names: Names<'_>, growing_from: u64) -> Result<Superbl
         losses_accepted: state.losses_accepted,
         flags: state.flags,
         growing_from: (growing_from != 0).then_some(growing_from),
+        record,
     })
 }
 
@@ -285,10 +305,11 @@ mod tests {
             losses_accepted: 3,
             flags: 0x8000_0000_0000_0001,
             growing_from: Some(52 << 20),
+            record: RecordSum { kept: true, length: 0x0304, crc: 0x0506_0708 },
             ..Superblock::new(example())
         };
         let mut bytes = b"TWINHEAD\x01\0\0\0".to_vec();
-        bytes.extend(b"\x81\x15\xd1\x1e");
+        bytes.extend(b"\x4b\x73\x50\x03");
         bytes.extend(b"\x02\x01\0\0\0\0\0\0\x07\0\0\0\0\0\0\0");
         bytes.extend(b"\x02\x03\0\0\x03\0\0\0");
         bytes.extend(b"\x11\x11\0\0\0\0\0\0\x22\x22\0\0\0\0\0\0\x01\0\0\0\0\0\0\x80");
@@ -299,6 +320,7 @@ mod tests {
         bytes.extend(b"iqn.2025-01.example:pair");
         bytes.resize(392, 0);
         bytes.extend(b"\0\0\x40\x03\0\0\0\0");
+        bytes.extend(b"\x04\x03\0\0\x08\x07\x06\x05\x01");
         bytes.resize(4096, 0);
         (superblock, bytes)
     }
@@ -313,7 +335,7 @@ mod tests {
     fn golden_bytes_both_ways() {
         let (superblock, bytes) = golden();
         let emitted = superblock.emit();
-        assert_eq!(emitted[..400], bytes[..400]);
+        assert_eq!(emitted[..416], bytes[..416]);
         assert_eq!(emitted[..], bytes[..]);
         assert_eq!(Superblock::parse(&emitted), Ok(superblock));
     }

@@ -39,6 +39,8 @@ pub struct Found {
     pub region: Region,
     /// The copy there that the next one goes to.
     pub next: SuperblockCopy,
+    /// Where its record is.
+    pub record_at: u64,
 }
 
 /// Why there is none.
@@ -171,9 +173,10 @@ impl Look {
         if needed.end() > self.end.end() {
             return Err(LocateError::PathTooSmall { is_bytes: device_bytes, needed_bytes: needed.end() });
         }
+        let record_at = region.record(next.other());
         // Found at the old place only: none has been written to the new one.
         let next = if region == needed { next } else { SuperblockCopy::First };
-        Ok(Found { superblock, region: needed, next })
+        Ok(Found { superblock, region: needed, next, record_at })
     }
 }
 

@@ -5,6 +5,7 @@
 //! * [`pick`]: which of the two copies counts.
 //! * [`locate`]: where it is on a disk that has grown, or while it moves.
 //! * [`search`]: the same without knowing where it was.
+//! * [`record`]: what lies behind each copy, for the daemon.
 //! * [`heartbeat`]: the sector in which each head shows that it lives.
 
 use std::fmt;
@@ -15,11 +16,13 @@ mod identity;
 mod layout;
 pub mod locate;
 pub mod pick;
+pub mod record;
 pub mod region;
 pub mod search;
 
 pub use identity::{IQN_MAX_BYTES, Identity, IdentityError, LUN_NAME_MAX_BYTES};
 pub use layout::{ParseError, SUPERBLOCK_BYTES, VERSION};
+pub use record::{RECORD_MAX_BYTES, Record, RecordSum};
 
 /// One of the two heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,6 +148,8 @@ pub struct Superblock {
     pub flags: u64,
     /// The LUN grows: so many bytes clients still see, and behind them is where this record was before it moved.
     pub growing_from: Option<u64>,
+    /// The record behind this copy.
+    pub record: RecordSum,
 }
 
 impl Superblock {
@@ -169,6 +174,7 @@ impl Superblock {
             losses_accepted: 0,
             flags: 0,
             growing_from: None,
+            record: RecordSum::default(),
         }
     }
 }

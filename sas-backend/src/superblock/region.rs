@@ -3,12 +3,15 @@
 //! | from the region's start | what |
 //! | --- | --- |
 //! | 0 | superblock, copy 0 |
+//! | 4 KiB | record behind copy 0, 60 KiB |
 //! | 64 KiB | superblock, copy 1 |
+//! | 68 KiB | record behind copy 1, 60 KiB |
 //! | 128 KiB | heartbeat of head a |
 //! | 132 KiB | heartbeat of head b |
 //! | 136 KiB | for later versions |
 
 use super::HeadId;
+use super::record::RECORD_MAX_BYTES;
 
 /// Bytes of the reserved region.
 pub const REGION_BYTES: u64 = 4 << 20;
@@ -21,7 +24,8 @@ const COPY_AT: [u64; 2] = [0, 64 << 10];
 const HEARTBEAT_AT: [u64; 2] = [128 << 10, 132 << 10];
 /// Copies lie in different erase or RAID units as far as that is possible in so small a region.
 const _: () = assert!(COPY_AT[1] - COPY_AT[0] >= 64 << 10);
-const _: () = assert!(COPY_AT[1] + BLOCK_BYTES <= HEARTBEAT_AT[0]);
+const _: () = assert!(COPY_AT[0] + BLOCK_BYTES + RECORD_MAX_BYTES as u64 <= COPY_AT[1]);
+const _: () = assert!(COPY_AT[1] + BLOCK_BYTES + RECORD_MAX_BYTES as u64 <= HEARTBEAT_AT[0]);
 const _: () =
     assert!(HEARTBEAT_AT[0] + BLOCK_BYTES <= HEARTBEAT_AT[1] && HEARTBEAT_AT[1] + BLOCK_BYTES <= REGION_BYTES);
 const _: () = assert!(REGION_BYTES.is_multiple_of(ROUNDING_BYTES) && ROUNDING_BYTES.is_multiple_of(BLOCK_BYTES));
@@ -111,6 +115,12 @@ impl Region {
                 SuperblockCopy::First => COPY_AT[0],
                 SuperblockCopy::Second => COPY_AT[1],
             }
+    }
+
+    /// Where the record behind a copy of the superblock is.
+    #[must_use]
+    pub fn record(self, copy: SuperblockCopy) -> u64 {
+        self.superblock(copy) + BLOCK_BYTES
     }
 
     /// Where a head shows that it lives.

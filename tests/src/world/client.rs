@@ -6,6 +6,7 @@ use replication::Extent;
 use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
 use sas_backend::HeadId;
 
+use super::daemon::Numbers;
 use super::{BLOCKS, CLIENTS, Entry, Marks, World, slot_of};
 
 pub(super) struct Client {
@@ -19,6 +20,12 @@ pub(super) struct Client {
     marks: u64,
     /// What it wants was asked for before, and nobody knows what came of that.
     sent_before: bool,
+    /// How often it has raised its number.
+    number_raised: u64,
+    /// What every daemon has to know that lets in what it asks.
+    must_know: Numbers,
+    /// What the one knew that has.
+    judged_by: Option<Numbers>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,11 +42,37 @@ enum Want {
         floors: Vec<u64>,
     },
     Flush,
+    Raise(u64),
 }
 
 impl Client {
     pub(super) fn new(number: u64) -> Self {
-        Self { number, head: HeadId::A, want: None, asked: None, ops: 0, marks: 0, sent_before: false }
+        Self {
+            number,
+            head: HeadId::A,
+            want: None,
+            asked: None,
+            ops: 0,
+            marks: 0,
+            sent_before: false,
+            number_raised: 0,
+            must_know: Numbers::default(),
+            judged_by: None,
+        }
+    }
+}
+
+impl Client {
+    /// What was done was let in by a daemon that knew all that was acknowledged before it was asked for.
+    fn check_judged(&self) -> Result<(), String> {
+        let Some(judged_by) = self.judged_by else { return Ok(()) };
+        if judged_by.iter().zip(&self.must_know).all(|(knew, must)| knew >= must) {
+            return Ok(());
+        }
+        Err(format!(
+            "{:?} was let in by a record of {judged_by:?} after {:?} was acknowledged",
+            self.want, self.must_know
+        ))
     }
 }
 
@@ -73,7 +106,7 @@ impl World {
         let slot = &self.slots[slot_of(head)];
         let fits = match &want {
             Want::Write { extent, .. } | Want::Read { extent, .. } => extent.end() <= slot.blocks,
-            Want::Flush => true,
+            Want::Flush | Want::Raise(_) => true,
         };
         let takes_io = matches!(slot.access, Access::Serving | Access::Forwarding);
         if slot.head.is_none() || !takes_io || !fits {
@@ -81,10 +114,17 @@ impl World {
             self.at(20, Entry::Client { of });
             return Ok(());
         }
+        let must_know = self.oracle.numbers();
         let client = &mut self.clients[number];
+        client.must_know = must_know;
+        client.judged_by = None;
         client.ops += 1;
         let op = OpId(client.ops * CLIENTS + of);
         client.asked = Some((op, head));
+        let life = self.slots[slot_of(head)].life;
+        let patience = self.between(300, 1_500);
+        self.at(patience, Entry::Patience { of, op });
+        let delay = self.between(0, 2);
         let operation = match want {
             Want::Write { extent, mark, fua, over } => {
                 let marks = vec![mark; super::index(extent.blocks)];
@@ -95,14 +135,23 @@ impl World {
             }
             Want::Read { extent, .. } => Operation::Read(extent),
             Want::Flush => Operation::Flush,
+            Want::Raise(number) => {
+                self.at(delay, Entry::Raise { at: head, life, of, op, number });
+                return Ok(());
+            }
         };
-        let life = self.slots[slot_of(head)].life;
-        let delay = self.between(0, 2);
         let event = Box::new(Event::Request(Request { op, operation }));
         self.at(delay, Entry::Deliver { to: head, life, event });
-        let patience = self.between(300, 1_500);
-        self.at(patience, Entry::Patience { of, op });
         Ok(())
+    }
+
+    /// A daemon lets in a client's request by what it knows.
+    pub(super) fn judge(&mut self, at: HeadId, op: OpId) {
+        let numbers = self.slots[slot_of(at)].daemon.numbers();
+        let client = &mut self.clients[super::index(op.0 % CLIENTS)];
+        if client.asked == Some((op, at)) {
+            client.judged_by = Some(numbers);
+        }
     }
 
     /// A client has waited long enough: it gives up on the request and goes elsewhere.
@@ -122,6 +171,11 @@ impl World {
             return self.want_of_new_blocks(of);
         }
         let mine = BLOCKS / CLIENTS;
+        if self.chance(3) {
+            let client = &mut self.clients[super::index(of)];
+            client.number_raised += 1;
+            return Want::Raise(client.number_raised);
+        }
         match self.between(0, 9) {
             0..=5 => {
                 let lba = of * mine + self.between(0, mine - 1);
@@ -160,6 +214,9 @@ impl World {
     }
 
     pub(super) fn on_complete(&mut self, of: HeadId, op: OpId, outcome: Outcome<Marks>) -> Result<(), String> {
+        if self.on_change_complete(of, op, &outcome)? {
+            return Ok(());
+        }
         let number = super::index(op.0 % CLIENTS);
         let client = &mut self.clients[number];
         if client.asked != Some((op, of)) {
@@ -172,6 +229,9 @@ impl World {
             self.check_size(of)?;
         }
         let client = &mut self.clients[number];
+        if matches!(outcome, Outcome::Done | Outcome::Data(_)) {
+            client.check_judged()?;
+        }
         let of_client = client.number;
         let mut pause = 1;
         match (outcome, client.want.clone()) {
@@ -194,6 +254,10 @@ impl World {
                 }
             }
             (Outcome::Done, Some(Want::Flush)) => client.want = None,
+            (Outcome::Done | Outcome::Answer(_), Some(Want::Raise(raised))) => {
+                client.want = None;
+                self.oracle.raised(number, raised);
+            }
             (Outcome::Data(parts), Some(Want::Read { extent, floors })) => {
                 client.want = None;
                 self.report.reads += 1;

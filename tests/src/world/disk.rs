@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use replication::head::{Action, Capacity, DiskCommand, Event, IoError, IoId, Ownership, StorageError};
 use replication::{Data, Millis};
+use sas_backend::superblock::Record;
 use sas_backend::{Epoch, HeadId, Incarnation};
 
 use super::records::{Place, Records};
@@ -70,6 +71,7 @@ impl Arbiter {
 impl SimDisk {
     pub(super) fn new() -> Self {
         let ownership = Ownership {
+            record: Record { kept: true, bytes: [].into() },
             epoch: Epoch(0),
             owner: None,
             owner_incarnation: None,

@@ -9,6 +9,7 @@
 //! * messages arrive in order or not at all, and never from an earlier connection.
 
 mod client;
+mod daemon;
 mod disk;
 mod faults;
 mod growth;
@@ -21,12 +22,13 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use replication::head::{Access, Action, Config, Event, Head, OpId};
+use replication::head::{Access, Action, Config, Event, Head, OpId, Request};
 use replication::message::Message;
 use replication::{Data, Millis};
 use sas_backend::{Epoch, HeadId, Incarnation};
 
 use client::Client;
+use daemon::Daemon;
 use disk::{Arbiter, SimDisk};
 pub use oracle::Oracle;
 use records::Place;
@@ -97,6 +99,7 @@ struct Slot {
     /// What has arrived while it was stopped.
     backlog: VecDeque<Event<Marks>>,
     arbiter: Arbiter,
+    daemon: Daemon,
     heartbeat: Option<u64>,
     watching: bool,
     link_open: bool,
@@ -121,6 +124,7 @@ enum Entry {
     WatchEffect { of: HeadId, life: Incarnation, started: u64 },
     Tick { of: HeadId, life: Incarnation },
     Client { of: u64 },
+    Raise { at: HeadId, life: Incarnation, of: u64, op: OpId, number: u64 },
     Patience { of: u64, op: OpId },
     Connect,
     Fault,
@@ -178,6 +182,7 @@ impl World {
             paused_until: 0,
             backlog: VecDeque::new(),
             arbiter: Arbiter::default(),
+            daemon: Daemon::default(),
             heartbeat: None,
             watching: false,
             link_open: false,
@@ -309,6 +314,10 @@ impl World {
                 Ok(())
             }
             Entry::Client { of } => self.on_client(of),
+            Entry::Raise { at, life, of, op, number } if self.slots[slot_of(at)].life == life => {
+                self.raise_number(at, of, op, number)
+            }
+            Entry::Raise { .. } => Ok(()),
             Entry::Patience { of, op } => self.on_patience(of, op),
             Entry::Connect => {
                 self.connect();
@@ -379,6 +388,11 @@ impl World {
         if !dull {
             self.note(|| format!("{to} <- {event:?}"));
         }
+        match &event {
+            Event::Request(Request { op, .. }) => self.judge(to, *op),
+            Event::LinkDown => self.slots[slot_of(to)].daemon.on_link_down(),
+            _ => {}
+        }
         let now = Millis(self.now);
         let head = self.slots[slot_of(to)].head.as_mut().expect("checked");
         head.handle(now, event);
@@ -443,6 +457,8 @@ impl World {
                 }
             }
             Action::SetOtherForwards(_) => {}
+            Action::SetRecord(record) => self.slots[slot_of(of)].daemon.set_record(&record),
+            Action::Ask { op, question } => return self.on_ask(of, op, &question),
             Action::SetBlocks(blocks) => self.on_blocks(of, blocks)?,
             Action::CloseSessions => self.fail_requests_of(of),
             Action::OrderDone { .. } | Action::Announce(_) => {}
@@ -485,6 +501,7 @@ impl World {
         slot.paused_until = 0;
         slot.backlog.clear();
         slot.arbiter = Arbiter::at(place);
+        slot.daemon = Daemon::default();
         slot.blocks = blocks;
         slot.heartbeat = None;
         slot.watching = false;

@@ -6,11 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use super::daemon::Numbers;
+
 /// What is known of each block.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
     floor: BTreeMap<u64, u64>,
     newest: BTreeMap<u64, u64>,
+    numbers: Numbers,
 }
 
 impl Oracle {
@@ -45,6 +48,17 @@ impl Oracle {
         }
         self.acknowledged(lba, mark);
         Ok(())
+    }
+
+    /// What every daemon knows by now that lets in anything.
+    #[must_use]
+    pub(super) fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    /// A client has been told that its number is this.
+    pub(super) fn raised(&mut self, client: usize, number: u64) {
+        self.numbers[client] = number.max(self.numbers[client]);
     }
 
     /// A loss was reported: nothing is known any more.

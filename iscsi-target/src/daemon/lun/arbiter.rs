@@ -11,13 +11,17 @@ use sas_backend::disk::DiskError;
 use sas_backend::superblock::locate::{Found, Known, LocateError, locate};
 use sas_backend::superblock::pick::{check, pick};
 use sas_backend::superblock::region::{REGION_BYTES, Region, SuperblockCopy};
-use sas_backend::superblock::{Identity, Superblock};
+use sas_backend::superblock::{Identity, Record, Superblock};
 use sas_backend::{Epoch, HeadId, Incarnation, Key, ReservationError, Reservations, SyncIo};
 
 use super::place::Place;
 
+const BLOCK_BYTES: u64 = 4096;
 /// How often a fence that waits for the kernel is asked for again.
 const FENCE_ATTEMPTS: u32 = 3;
+
+/// How often the superblock is read again whose record does not fit: its owner may just be writing the next one.
+const RECORD_ATTEMPTS: u32 = 5;
 
 /// What the thread is told to do.
 pub(super) enum Order {
@@ -134,8 +138,7 @@ impl Arbiter {
             region: self.seen.is_some().then(|| self.place.region()),
             uuid: self.seen.as_ref().map(|(seen, _)| seen.identity.uuid),
         };
-        let Found { superblock, region, next } =
-            locate(known, size_bytes, |offset, block| self.io.read_block(offset, block)).map_err(locate_error)?;
+        let (Found { superblock, region, next, .. }, record) = self.locate_with_record(known, size_bytes)?;
         check(&superblock, &self.iqn, size_bytes).map_err(|error| StorageError::Failed(error.to_string()))?;
         if let Some((seen, _)) = &self.seen
             && (superblock.epoch, superblock.sequence) < (seen.epoch, seen.sequence)
@@ -143,10 +146,28 @@ impl Arbiter {
             let (then, now) = (seen.epoch, superblock.epoch);
             return Err(StorageError::Failed(format!("the superblock has gone back from epoch {then} to {now}")));
         }
-        let ownership = ownership_of(&superblock);
+        let ownership = ownership_of(&superblock, record);
         self.seen = Some((superblock, next));
         self.place.move_to(region);
         Ok(ownership)
+    }
+
+    fn locate_with_record(&self, known: Known, size_bytes: u64) -> Result<(Found, Record), StorageError> {
+        for _ in 0..RECORD_ATTEMPTS {
+            let found =
+                locate(known, size_bytes, |offset, block| self.io.read_block(offset, block)).map_err(locate_error)?;
+            let sum = found.superblock.record;
+            let mut bytes = Vec::new();
+            for number in 0..sum.blocks() {
+                let mut block = Block::zeroed();
+                self.io.read_block(found.record_at + number * BLOCK_BYTES, &mut block).map_err(storage_error)?;
+                bytes.extend_from_slice(&block[..]);
+            }
+            if let Some(record) = sum.find(&bytes) {
+                return Ok((found, record));
+            }
+        }
+        Err(StorageError::Failed("the reservations of clients on the disk are damaged".to_owned()))
     }
 
     /// Flush, write, flush: what was written before is durable before the superblock speaks of it. While the unit grows,
@@ -177,6 +198,7 @@ impl Arbiter {
             dirty: next.dirty,
             losses_accepted: next.losses,
             growing_from: next.capacity.growing_to.map(|_| next.capacity.blocks * block_bytes),
+            record: next.record.sum(),
         };
         if moves {
             self.prepare(region)?;
@@ -186,12 +208,30 @@ impl Arbiter {
         if let Some(old) = superblock.growing_from {
             let old = region_behind(old)?;
             let copy = self.next_copy(old)?;
-            self.io.write_block(old.superblock(copy), &block, true).map_err(storage_error)?;
+            self.write_copy(old, copy, &block, &next.record)?;
         }
-        self.io.write_block(region.superblock(copy), &block, true).map_err(storage_error)?;
+        self.write_copy(region, copy, &block, &next.record)?;
         self.seen = Some((superblock, copy.other()));
         self.place.move_to(region);
         Ok(())
+    }
+
+    /// The record first, so that the copy never speaks of one that is not there.
+    fn write_copy(
+        &self,
+        region: Region,
+        copy: SuperblockCopy,
+        superblock: &Block,
+        record: &Record,
+    ) -> Result<(), StorageError> {
+        for (number, block) in (0..).zip(record.blocks()) {
+            let at = region.record(copy) + number * BLOCK_BYTES;
+            self.io.write_block(at, &block, false).map_err(storage_error)?;
+        }
+        if !record.bytes.is_empty() {
+            self.io.flush().map_err(storage_error)?;
+        }
+        self.io.write_block(region.superblock(copy), superblock, true).map_err(storage_error)
     }
 
     /// What was left behind where the superblock is to be must not be taken for one. Before anybody can know of the place,
@@ -327,7 +367,7 @@ pub(super) fn key_of(head: HeadId, epoch: Epoch, incarnation: Incarnation, regis
     Key::new(head, epoch, Incarnation::new(life).unwrap_or(incarnation))
 }
 
-fn ownership_of(superblock: &Superblock) -> Ownership {
+fn ownership_of(superblock: &Superblock, record: Record) -> Ownership {
     let blocks = |bytes: u64| bytes / u64::from(superblock.identity.block_bytes);
     Ownership {
         capacity: Capacity {
@@ -341,6 +381,7 @@ fn ownership_of(superblock: &Superblock) -> Ownership {
         draining: superblock.draining,
         dirty: superblock.dirty,
         losses: superblock.losses_accepted,
+        record,
     }
 }
 
@@ -370,200 +411,4 @@ fn reservation_error(error: ReservationError) -> StorageError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    use sas_backend::init::{Existing, NewDisk, initialise};
-    use sas_backend::probe::{OpenDisk, OpenOptions, open_disk};
-
-    use super::*;
-
-    const OURS: &str = "iqn.2026-11.com.example:ours";
-
-    fn image(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("twinhead-arbiter-{}-{name}", std::process::id()));
-        std::fs::File::create(&path).unwrap().set_len(16 << 20).unwrap();
-        path
-    }
-
-    fn remove(image: &Path) {
-        std::fs::remove_file(image).unwrap();
-        std::fs::remove_file(format!("{}.reservations", image.display())).unwrap();
-    }
-
-    fn open(image: &Path, head: HeadId) -> OpenDisk {
-        let key = key_of(head, Epoch(0), Incarnation::new(7).unwrap(), 0);
-        open_disk(image, OpenOptions { head, shared: true, block_bytes: None, key }).unwrap()
-    }
-
-    fn arbiter(disk: OpenDisk) -> Arbiter {
-        let region = Region::of(disk.geometry.size_bytes).unwrap();
-        let incarnation = Incarnation::new(7).unwrap();
-        Arbiter::new(HeadId::A, incarnation, disk.sync, Place::new(region), disk.reservations, OURS.to_owned(), 0)
-    }
-
-    fn initialised(name: &str, iqn: &str) -> PathBuf {
-        let path = image(name);
-        let new = NewDisk { iqn: iqn.to_owned(), lun_name: "db".to_owned(), block_bytes: None };
-        initialise(&path, &new, Existing::OnlyIfBlank).unwrap();
-        path
-    }
-
-    #[test]
-    fn a_disk_that_nobody_initialised_is_not_even_registered_with() {
-        let path = image("blank");
-        let error = arbiter(open(&path, HeadId::A)).look().unwrap_err();
-        assert!(error.to_string().contains("targetctl disk init"), "{error}");
-        assert!(open(&path, HeadId::B).reservations.keys().unwrap().is_empty());
-        remove(&path);
-    }
-
-    #[test]
-    fn a_registration_with_the_disk_of_another_pair_is_taken_back() {
-        let path = initialised("other", "iqn.2026-11.com.example:theirs");
-        let mut other = open(&path, HeadId::B);
-        let key = Key::new(HeadId::B, Epoch(1), Incarnation::new(9).unwrap());
-        other.reservations.register(key).unwrap();
-        other.reservations.reserve().unwrap();
-        let error = arbiter(open(&path, HeadId::A)).look().unwrap_err();
-        assert!(error.to_string().contains("belongs to the target iqn.2026-11.com.example:theirs"), "{error}");
-        assert_eq!(other.reservations.keys().unwrap(), [key]);
-        drop(other);
-        remove(&path);
-    }
-
-    #[test]
-    fn what_is_written_is_what_is_read() {
-        let path = initialised("own", OURS);
-        let mut arbiter = arbiter(open(&path, HeadId::A));
-        arbiter.look().unwrap();
-        arbiter.register(Epoch(0)).unwrap();
-        arbiter.fence(Epoch(1)).unwrap();
-        let next = Ownership {
-            epoch: Epoch(1),
-            owner: Some(HeadId::A),
-            owner_incarnation: Incarnation::new(7),
-            mirror: Incarnation::new(9),
-            draining: false,
-            dirty: true,
-            losses: 2,
-            capacity: Capacity::of((12 << 20) / 512),
-        };
-        arbiter.write(&next).unwrap();
-        assert_eq!(arbiter.read().unwrap(), next);
-        arbiter.name = Some("mail".to_owned());
-        arbiter.write(&next).unwrap();
-        assert_eq!(arbiter.look().unwrap().identity.lun_name, "mail", "renamed with the next superblock");
-        assert_eq!(arbiter.read().unwrap(), next);
-        drop(arbiter);
-        remove(&path);
-    }
-
-    const MIB: u64 = 1 << 20;
-
-    fn blocks(bytes: u64) -> u64 {
-        bytes / 512
-    }
-
-    fn owned(epoch: u64, capacity: Capacity) -> Ownership {
-        Ownership {
-            epoch: Epoch(epoch),
-            owner: Some(HeadId::A),
-            owner_incarnation: Incarnation::new(7),
-            mirror: None,
-            draining: false,
-            dirty: false,
-            losses: 0,
-            capacity,
-        }
-    }
-
-    fn resize(image: &Path, bytes: u64) {
-        std::fs::File::options().write(true).open(image).unwrap().set_len(bytes).unwrap();
-    }
-
-    fn bytes_at(image: &Path, offset: u64, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(image).unwrap(), &mut bytes, offset).unwrap();
-        bytes
-    }
-
-    /// The owner of a disk of 16 MiB.
-    fn owner(path: &Path) -> Arbiter {
-        let mut arbiter = arbiter(open(path, HeadId::A));
-        arbiter.look().unwrap();
-        arbiter.register(Epoch(0)).unwrap();
-        arbiter.fence(Epoch(1)).unwrap();
-        arbiter.write(&owned(1, Capacity::of(blocks(12 * MIB)))).unwrap();
-        arbiter
-    }
-
-    #[test]
-    fn the_superblock_moves_with_the_end_of_the_disk() {
-        let path = initialised("grows", OURS);
-        let mut owner = owner(&path);
-        assert_eq!(owner.measure(), Ok(blocks(12 * MIB)));
-        resize(&path, 19 * MIB);
-        assert_eq!(owner.measure(), Ok(blocks(12 * MIB)), "too little");
-        resize(&path, 64 * MIB);
-        assert_eq!(owner.measure(), Ok(blocks(60 * MIB)));
-        let growing = owned(1, Capacity { blocks: blocks(12 * MIB), growing_to: Some(blocks(60 * MIB)) });
-        owner.write(&growing).unwrap();
-        assert_eq!(owner.place.region().start(), 60 * MIB);
-        assert_eq!(owner.read().unwrap(), growing);
-        let later = Ownership { epoch: Epoch(2), ..growing };
-        owner.write(&later).unwrap();
-        // Wherever the disk ends by now, whoever knows the old place finds the way.
-        resize(&path, 200 * MIB);
-        assert_eq!(owner.measure(), Ok(blocks(196 * MIB)));
-        let known = Known { region: Region::behind(12 * MIB).ok(), uuid: None };
-        let found = locate(known, 200 * MIB, |offset, block| owner.io.read_block(offset, block)).unwrap();
-        assert_eq!((ownership_of(&found.superblock), found.region.start()), (later, 60 * MIB));
-        assert_ne!(bytes_at(&path, 12 * MIB, 4 << 20), vec![0; 4 << 20]);
-        owner.clear_old_place().unwrap();
-        assert_eq!(bytes_at(&path, 12 * MIB, 4 << 20), vec![0; 4 << 20]);
-        let grown = owned(2, Capacity::of(blocks(60 * MIB)));
-        owner.write(&grown).unwrap();
-        assert_eq!(bytes_at(&path, 12 * MIB, 4 << 20), vec![0; 4 << 20], "and stays as it is");
-        drop(owner);
-        let mut restarted = arbiter(open(&path, HeadId::A));
-        let superblock = restarted.look().unwrap();
-        assert_eq!((superblock.visible_bytes(), restarted.place.region().start()), (60 * MIB, 60 * MIB));
-        drop(restarted);
-        remove(&path);
-    }
-
-    #[test]
-    fn a_heartbeat_under_way_is_waited_for() {
-        let path = initialised("heartbeat", OURS);
-        let mut owner = owner(&path);
-        resize(&path, 64 * MIB);
-        let place = owner.place.clone();
-        let beating = place.hold();
-        let growing = owned(1, Capacity { blocks: blocks(12 * MIB), growing_to: Some(blocks(60 * MIB)) });
-        let (told, done) = mpsc::channel();
-        let moving = std::thread::spawn(move || {
-            owner.write(&growing).unwrap();
-            told.send(()).unwrap();
-            owner
-        });
-        let early = done.recv_timeout(std::time::Duration::from_millis(50));
-        assert!(early.is_err() && beating.start() == 12 * MIB, "it moved under a heartbeat");
-        drop(beating);
-        done.recv().unwrap();
-        assert_eq!(place.region().start(), 60 * MIB);
-        drop(moving.join().unwrap());
-        remove(&path);
-    }
-
-    #[test]
-    fn a_disk_that_has_grown_while_nobody_looked_is_used_as_it_was() {
-        let path = initialised("restart", OURS);
-        resize(&path, 64 * MIB);
-        let mut arbiter = arbiter(open(&path, HeadId::A));
-        let superblock = arbiter.look().unwrap();
-        assert_eq!((superblock.visible_bytes(), arbiter.place.region().start()), (12 * MIB, 12 * MIB));
-        drop(arbiter);
-        remove(&path);
-    }
-}
+mod tests;

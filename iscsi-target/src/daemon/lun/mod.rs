@@ -219,6 +219,7 @@ impl Lun {
                 self.unit.borrow_mut().set_blocks(blocks);
                 (self.changes)();
             }
+            Action::SetRecord(_) | Action::Ask { .. } => {}
             Action::CloseSessions => {
                 self.registry.reset_all_but(None, "this head was fenced");
                 self.portals.on_fenced();
@@ -343,7 +344,7 @@ fn io_result(outcome: Outcome<Blocks>) -> Option<crate::scsi::block::IoResult> {
     Some(match outcome {
         Outcome::Done => Ok(Vec::new()),
         Outcome::Data(parts) => Ok(parts.into_iter().map(Blocks::into_payload).collect()),
-        Outcome::NotServing => return None,
+        Outcome::NotServing | Outcome::Answer(_) => return None,
         Outcome::Miscompare(offset) => Err(ScsiError::Miscompare { offset }),
         Outcome::Reserved => Err(ScsiError::Reserved),
         Outcome::Failed(IoError::Medium) => Err(ScsiError::Medium { lba: None }),

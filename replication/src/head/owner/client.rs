@@ -53,6 +53,7 @@ impl<D: Data> Owner<D> {
                 }
             }
             Operation::Flush => self.syncs.push(request.op),
+            Operation::Ask(_) => self.ask(core, request),
         }
     }
 
@@ -99,7 +100,7 @@ impl<D: Data> Owner<D> {
         match request.operation {
             Operation::Write { extent, data, fua } => self.write(core, request.op, extent, data, fua),
             Operation::CompareAndWrite { extent, .. } => self.look_before(core, request, extent),
-            Operation::Read(_) | Operation::Flush => {}
+            Operation::Read(_) | Operation::Flush | Operation::Ask(_) => {}
         }
     }
 

@@ -20,6 +20,7 @@
 //! * [`pending`]: writes that are not acknowledged yet.
 //! * [`destage`]: from RAM to the disk, flush, release.
 //! * [`modes`]: the arrows above, and what the superblock says.
+//! * [`record`]: what the daemons keep for clients beside the blocks.
 //! * [`growth`]: the unit becomes larger, in any mode.
 
 mod client;
@@ -27,6 +28,7 @@ mod destage;
 mod growth;
 mod modes;
 mod pending;
+mod record;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -40,6 +42,7 @@ use client::DiskRead;
 use destage::Flusher;
 use growth::Growth;
 use pending::Pending;
+use record::Keeping;
 
 /// What an owner works with beside its RAM.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +73,7 @@ pub(super) struct Owner<D> {
     handing_over: bool,
     invitations: u64,
     growth: Growth,
+    keeping: Keeping,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +138,7 @@ impl<D: Data> Owner<D> {
             // Numbers of other owners' invitations never come back: the epoch differs.
             invitations: 0,
             growth: Growth::None,
+            keeping: Keeping::default(),
         }
     }
 
@@ -151,6 +156,8 @@ impl<D: Data> Owner<D> {
             }
             Event::Heartbeat { started } => self.extend_lease(core, started),
             Event::Tick => self.on_tick(core),
+            Event::SetRecord { op, record } => self.on_set_record(core, op, record),
+            Event::Answered { op, answer } => self.on_answered(core, op, answer),
             Event::RecordAgain => self.unrecorded = true,
             event => return core.refuse(event),
         }
@@ -177,6 +184,7 @@ impl<D: Data> Owner<D> {
                     self.on_cancel(core, op);
                 }
             }
+            Message::RecordKnown { number } => self.on_record_known(core, number),
             Message::Measured { blocks } => self.on_peer_measured(blocks),
             Message::Followed { blocks } => self.on_followed(core, blocks),
             // What only an owner says: the other head was one and has not noticed yet that it is fenced.
@@ -191,6 +199,8 @@ impl<D: Data> Owner<D> {
             | Message::Follow { .. }
             | Message::Returned { .. }
             | Message::Forwarded { .. }
+            | Message::Answer { .. }
+            | Message::Record { .. }
             | Message::LeaseRequest { .. } => {}
         }
     }
@@ -201,6 +211,7 @@ impl<D: Data> Owner<D> {
             return Some(next);
         }
         self.grow(core);
+        self.settle_record(core);
         self.mark_superblock(core);
         self.admit_waiting(core);
         self.answer_syncs(core);
@@ -218,6 +229,7 @@ impl<D: Data> Owner<D> {
             .chain(self.flusher.drain_ops())
             .chain(std::mem::take(&mut self.reads).into_values().filter_map(|read| read.op))
             .chain(self.held.drain(..).map(|(op, _)| op))
+            .chain(self.keeping.drain_ops())
             .collect();
         for op in unanswered {
             core.answer(op, Outcome::NotServing);
@@ -289,6 +301,7 @@ impl<D: Data> Owner<D> {
         for request in waiting {
             self.complete(core, request.op, Outcome::NotServing);
         }
+        self.send_back_record(core);
     }
 
     fn on_disk(&mut self, core: &mut Core<D>, id: IoId, result: Result<Option<D>, IoError>) -> Option<Next<D>> {

@@ -74,6 +74,7 @@ impl<D: Data> Owner<D> {
         for (_, write) in self.pending.iter_mut() {
             write.position.get_or_insert(0);
         }
+        self.tell_record(core);
         let stream = Stream { tag, sent, confirmed: 0 };
         self.mode = OwnerMode::Joining { stream, barrier: sent, switch: Switch::NotYet };
         core.announce(format!("head {} joins, {sent} dirty extents to copy", core.config.me.other()));
@@ -116,6 +117,7 @@ impl<D: Data> Owner<D> {
     pub(in crate::head) fn on_link_down(&mut self, core: &mut Core<D>) {
         self.growth.on_link_down();
         self.drop_received(core);
+        self.keeping.on_link_down(core);
         match &mut self.mode {
             OwnerMode::Solo { invited } => *invited = None,
             // The superblock still says solo, and every acknowledgement held under solo.
@@ -154,7 +156,7 @@ impl<D: Data> Owner<D> {
     fn hand_over(&mut self, core: &mut Core<D>) -> Option<Next<D>> {
         self.send_back_waiting(core);
         let quiet = self.pending.is_empty() && self.disk_is_quiet() && !self.growth.is_at_the_disk();
-        if !quiet || self.recording.is_some() || !self.held.is_empty() {
+        if !quiet || self.recording.is_some() || !self.keeping.is_idle() || !self.held.is_empty() {
             return None;
         }
         let epoch = core.recorded.as_ref()?.epoch;
@@ -173,7 +175,9 @@ impl<D: Data> Owner<D> {
         self.send_back_waiting(core);
         let quiet = self.disk_is_quiet() && !self.growth.is_at_the_disk();
         let drained = core.memory.map.is_empty() && self.pending.is_empty() && quiet;
-        let clean = self.recording.is_none() && core.recorded.as_ref().is_none_or(|recorded| !recorded.draining);
+        let clean = self.recording.is_none()
+            && self.keeping.is_idle()
+            && core.recorded.as_ref().is_none_or(|recorded| !recorded.draining);
         (drained && clean && self.syncs.is_empty() && self.flusher.has_nothing_to_do()).then_some(Next::Stop)
     }
 
@@ -191,6 +195,7 @@ impl<D: Data> Owner<D> {
         }
         let quiet = core.memory.map.is_empty() && self.pending.is_empty();
         match self.mode {
+            _ if self.keeping.waits() => self.record_record(core),
             _ if std::mem::take(&mut self.unrecorded) => self.record(core, |_| {}),
             OwnerMode::Mirrored { .. } if !recorded.dirty && !quiet => self.record(core, |next| next.dirty = true),
             OwnerMode::Mirrored { .. } if recorded.dirty && quiet && !self.handing_over => {
@@ -249,6 +254,7 @@ impl<D: Data> Owner<D> {
         let new_epoch = core.recorded.as_ref().is_none_or(|recorded| recorded.epoch != next.epoch);
         core.recorded = Some(next.clone());
         self.on_capacity_recorded(core, next.capacity);
+        self.on_record_recorded(core);
         if new_epoch {
             core.actions.push_back(Action::ChangeKey { epoch: next.epoch });
             self.on_new_mode(core);
