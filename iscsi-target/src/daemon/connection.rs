@@ -373,7 +373,7 @@ impl ConnectionHandle {
             // An error only says that nothing was left to wait for.
             lun.end_tasks(victims).await.ok();
             if resets {
-                lun.reset();
+                lun.reset().await;
             }
         }
         self.core.borrow_mut().handle_task_management_done(event.id, FunctionResponse::Complete);

@@ -114,6 +114,10 @@ pub enum Operation {
     ReportSupportedOperationCodes(ReportOpcodes),
     /// SPC-4 6.36.
     ReportSupportedTaskManagementFunctions { extended: bool, allocation: u32 },
+    /// SPC-4 6.15.
+    PersistentReserveIn { action: u8, allocation: u32 },
+    /// SPC-4 6.16.
+    PersistentReserveOut { action: u8, scope_type: u8, length: u32 },
     /// SPC-2 7.21, 7.22.
     Reserve,
     /// SPC-2 7.16, 7.17.
@@ -164,6 +168,23 @@ pub(super) fn reserve(cdb: &[u8]) -> Decoded<'_> {
 
 pub(super) fn release(cdb: &[u8]) -> Decoded<'_> {
     Ok((cdb, Operation::Release))
+}
+
+pub(super) fn persistent_reserve_in(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u8, be_u8, take(5_usize), be_u16), |(_, action, _, allocation)| Operation::PersistentReserveIn {
+        action: action & 0x1F,
+        allocation: allocation.into(),
+    })
+    .parse(cdb)
+}
+
+pub(super) fn persistent_reserve_out(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u8, be_u8, be_u8, be_u16, be_u32), |(_, action, scope_type, _, length)| Operation::PersistentReserveOut {
+        action: action & 0x1F,
+        scope_type,
+        length,
+    })
+    .parse(cdb)
 }
 
 pub(super) fn request_sense(cdb: &[u8]) -> Decoded<'_> {

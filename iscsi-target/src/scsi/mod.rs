@@ -14,11 +14,12 @@ pub mod medium;
 pub mod missing_lun;
 pub mod mode;
 pub mod opcodes;
-pub mod persistent;
+
 pub mod port_groups;
 pub mod protection;
 pub mod report_luns;
 pub mod report_opcodes;
+pub mod reservation;
 pub mod sense;
 pub mod unit;
 pub mod vpd;

@@ -204,6 +204,18 @@ table! {
     "RESERVE(10)"               [0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           reserve None Medium Change Free;
     "RELEASE(10)"               [0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           release None Medium Always Free;
     "MODE SENSE(10)"            [0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0]            mode_sense_10 In Configuration Change Free;
+    "PERSISTENT RESERVE IN, READ KEYS" / 0x00 [0x5E, 0x00, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0] persistent_reserve_in In Medium Persistent Free;
+    "PERSISTENT RESERVE IN, READ RESERVATION" / 0x01 [0x5E, 0x01, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0] persistent_reserve_in In Medium Persistent Free;
+    "PERSISTENT RESERVE IN, REPORT CAPABILITIES" / 0x02 [0x5E, 0x02, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0] persistent_reserve_in In Medium Persistent Free;
+    "PERSISTENT RESERVE IN, READ FULL STATUS" / 0x03 [0x5E, 0x03, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0] persistent_reserve_in In Medium Persistent Free;
+    "PERSISTENT RESERVE OUT, REGISTER" / 0x00 [0x5F, 0x00, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
+    "PERSISTENT RESERVE OUT, RESERVE" / 0x01 [0x5F, 0x01, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
+    "PERSISTENT RESERVE OUT, RELEASE" / 0x02 [0x5F, 0x02, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
+    "PERSISTENT RESERVE OUT, CLEAR" / 0x03 [0x5F, 0x03, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
+    "PERSISTENT RESERVE OUT, PREEMPT" / 0x04 [0x5F, 0x04, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
+    "PERSISTENT RESERVE OUT, PREEMPT AND ABORT" / 0x05 [0x5F, 0x05, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
+    "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY" / 0x06 [0x5F, 0x06, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
+    "PERSISTENT RESERVE OUT, REGISTER AND MOVE" / 0x07 [0x5F, 0x07, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
     "READ(16)"                  [0x88, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] read_16 In Medium Read Read;
     "COMPARE AND WRITE"         [0x89, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0x1F, 0] compare_and_write Out Medium Change Write;
     "WRITE(16)"                 [0x8A, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_16 Out Medium Change Write;

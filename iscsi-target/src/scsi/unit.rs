@@ -2,8 +2,10 @@
 //! passes.
 //!
 //! The gate, in order: opcode table and reserved bits, unit attention, access state, medium, write protection,
-//! reservation; ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access
+//! reservation (`reserved`); ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access
 //! state changed", which it reports itself: Linux would ask again two seconds later only.
+
+mod reserved;
 
 use std::collections::BTreeMap;
 
@@ -17,11 +19,14 @@ use crate::scsi::decode::{BlockCommand, Extent, Operation, StartStop};
 use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
 use crate::scsi::protection::Protection;
+use crate::scsi::reservation::state::State;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
 use crate::scsi::{
     Command, InitiatorPort, NexusId, Response, Status, capacity, defects, inquiry, log, missing_lun, mode, port_groups,
-    report_opcodes, vpd,
+    report_opcodes, reservation, vpd,
 };
+
+pub use reserved::{Decision, Wished};
 
 /// What this head is to the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,10 @@ pub enum Verdict {
     ReportLuns,
     /// Present it again when the access has changed.
     Hold,
+    /// Ask the owner, then answer with [`crate::scsi::reservation::relay::parse_answer`].
+    Ask(Vec<u8>),
+    /// [`LogicalUnit::decide`] on this in its turn.
+    Change(Wished),
     /// SET TARGET PORT GROUPS: make this group active, then answer with [`port_groups::switched`].
     SwitchTo(GroupId),
 }
@@ -79,10 +88,11 @@ impl From<Sense> for Verdict {
 
 #[derive(Debug)]
 struct Nexus {
-    initiator: InitiatorPort,
-    relative_port: u16,
+    name: reservation::Nexus,
     /// It may only read.
     protected: bool,
+    /// A reservation that it has no part in.
+    barred_by: Option<Reserved>,
     attentions: Attentions,
 }
 
@@ -98,7 +108,7 @@ pub struct LogicalUnit {
     other_forwards: bool,
     groups: PortGroups,
     nexuses: BTreeMap<NexusId, Nexus>,
-    reserved_by: Option<NexusId>,
+    reservations: State,
     medium: Medium,
     /// SWP, as initiators have set it; like the medium known to this head alone, and forgotten with its role.
     software_protected: bool,
@@ -122,7 +132,7 @@ impl LogicalUnit {
             other_forwards: false,
             groups,
             nexuses: BTreeMap::new(),
-            reserved_by: None,
+            reservations: State::default(),
             medium,
             software_protected: false,
         }
@@ -148,7 +158,7 @@ impl LogicalUnit {
 
     /// Who is logged in.
     pub fn nexuses(&self) -> impl Iterator<Item = (NexusId, &InitiatorPort)> {
-        self.nexuses.iter().map(|(id, nexus)| (*id, &nexus.initiator))
+        self.nexuses.iter().map(|(id, nexus)| (*id, &nexus.name.initiator))
     }
 
     /// A nexus has come up through the target port `relative_port`; it is told of the power on first.
@@ -156,16 +166,18 @@ impl LogicalUnit {
         let mut attentions = Attentions::default();
         attentions.raise(Attention::PowerOn);
         let protected = self.config.protection.covers(&initiator.name);
-        self.nexuses.insert(nexus, Nexus { initiator, relative_port, protected, attentions });
+        let name = reservation::Nexus { initiator, relative_port };
+        let barred_by = self.bars(&name);
+        self.nexuses.insert(nexus, Nexus { name, protected, barred_by, attentions });
+        self.bar();
     }
 
-    /// A nexus is gone, and its RESERVE and PREVENT with it.
-    pub fn remove_nexus(&mut self, nexus: NexusId) {
-        self.nexuses.remove(&nexus);
+    /// A nexus is gone, and its PREVENT with it. Returns who it was if it has the unit by RESERVE, which has to end, too.
+    pub fn remove_nexus(&mut self, nexus: NexusId) -> Option<reservation::Nexus> {
+        let removed = self.nexuses.remove(&nexus)?;
         self.medium.remove_nexus(nexus);
-        if self.reserved_by == Some(nexus) {
-            self.reserved_by = None;
-        }
+        self.bar();
+        (self.reserved_by() == Some(&removed.name)).then_some(removed.name)
     }
 
     /// Whether the nexus is one of this unit's. For one that is not, the unit is not there.
@@ -205,7 +217,7 @@ impl LogicalUnit {
     /// From now on `protection` says who may not change blocks; each nexus for which that makes a difference is told.
     pub fn set_protection(&mut self, protection: Protection) {
         for nexus in self.nexuses.values_mut() {
-            let before = std::mem::replace(&mut nexus.protected, protection.covers(&nexus.initiator.name));
+            let before = std::mem::replace(&mut nexus.protected, protection.covers(&nexus.name.initiator.name));
             if before != nexus.protected {
                 nexus.attentions.raise(Attention::ModeParametersChanged);
             }
@@ -228,7 +240,6 @@ impl LogicalUnit {
 
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
     pub fn reset(&mut self) {
-        self.reserved_by = None;
         self.medium.reset();
         self.software_protected = false;
         self.raise(Attention::Reset);
@@ -240,13 +251,6 @@ impl LogicalUnit {
         self.access = access;
         if access == Access::Changing {
             return;
-        }
-        if access != Access::Serving
-            && let Some(holder) = self.reserved_by.take()
-            && let Some(nexus) = self.nexuses.get_mut(&holder)
-        {
-            // A RESERVE does not move with the ownership; its holder has to know.
-            nexus.attentions.raise(Attention::PowerOn);
         }
         if access != Access::Serving && self.medium.forget() {
             self.raise(Attention::MediumMayHaveChanged);
@@ -297,17 +301,11 @@ impl LogicalUnit {
         }
     }
 
-    /// Whether somebody has reserved the unit, which keeps everybody out who comes through the other head.
-    #[must_use]
-    pub fn is_reserved(&self) -> bool {
-        self.reserved_by.is_some()
-    }
-
     /// Whether who comes through the other head is kept out, with a write if `writes`: that head knows nothing of what
     /// initiators have asked of this one.
     #[must_use]
     pub fn keeps_out_the_other_head(&self, writes: bool) -> bool {
-        self.is_reserved() || self.medium.is_ejected() || (writes && self.software_protected)
+        self.medium.is_ejected() || (writes && self.software_protected)
     }
 
     /// What becomes of `command`.
@@ -351,8 +349,8 @@ impl LogicalUnit {
         if row.order == Order::Write && self.is_protected_from(nexus) {
             return Err(Sense::from(SenseCode::WRITE_PROTECTED).into());
         }
-        let reserved_by_another = self.reserved_by.is_some_and(|holder| holder != nexus);
-        if reserved_by_another && row.reservation.conflicts_with(Reserved::Unit) {
+        let barred_by = self.nexuses.get(&nexus).and_then(|nexus| nexus.barred_by);
+        if barred_by.is_some_and(|held| row.reservation.conflicts_with(held)) {
             return Err(Response::status(Status::ReservationConflict).into());
         }
         Ok(())
@@ -413,22 +411,16 @@ impl LogicalUnit {
                 report_opcodes::task_management_functions(extended, allocation).into()
             }
             // It would bind nobody at the owner.
-            Operation::Reserve
-            | Operation::Release
-            | Operation::PreventAllowMediumRemoval { .. }
+            Operation::PreventAllowMediumRemoval { .. }
             | Operation::StartStopUnit(StartStop { load_eject: true, power_condition: 0, .. })
                 if self.access == Access::Forwarding =>
             {
                 Response::check(SenseCode::STANDBY).into()
             }
-            Operation::Reserve => {
-                self.reserved_by = self.nexuses.contains_key(&command.nexus).then_some(command.nexus);
-                Response::good().into()
-            }
-            Operation::Release => {
-                self.reserved_by.take_if(|holder| *holder == command.nexus);
-                Response::good().into()
-            }
+            Operation::Reserve
+            | Operation::Release
+            | Operation::PersistentReserveIn { .. }
+            | Operation::PersistentReserveOut { .. } => self.reservation_command(command, operation),
             Operation::PreventAllowMediumRemoval { prevent } => {
                 // Of a nexus that is gone nobody would hear that it allows it again.
                 self.medium.prevent(command.nexus, prevent && self.nexuses.contains_key(&command.nexus));
@@ -478,7 +470,7 @@ impl LogicalUnit {
     }
 
     fn vpd(&self, nexus: NexusId, page: u8, allocation: u32) -> Response {
-        let relative_id = self.nexuses.get(&nexus).map(|nexus| nexus.relative_port);
+        let relative_id = self.nexuses.get(&nexus).map(|nexus| nexus.name.relative_port);
         let port = self.groups.ports().iter().find(|port| Some(port.relative_id) == relative_id);
         match vpd::page(&self.config, self.groups.ports(), port, page) {
             Some(bytes) => Response::parameters(bytes, allocation),

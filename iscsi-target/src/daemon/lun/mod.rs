@@ -8,6 +8,7 @@
 //! * `arbiter`, `heartbeat`: threads for what blocks, and for what must not be delayed; `place`: what they share.
 //! * `tasks`: commands of initiators: the gate, what is held, what is under way, and its end.
 //! * `online`: other settings, and the end, while the head runs.
+//! * `reservations`: what initiators reserve.
 //! * `execute`: block operations that take more than one step.
 
 mod arbiter;
@@ -15,6 +16,7 @@ mod execute;
 mod heartbeat;
 mod online;
 mod place;
+mod reservations;
 mod storage;
 mod tasks;
 
@@ -43,6 +45,7 @@ use super::portal::Portals;
 use super::registry::Registry;
 use crate::scsi::lun::Lun as LunNumber;
 use crate::scsi::unit::{Access as UnitAccess, LogicalUnit};
+use reservations::Changes;
 use tasks::Tasks;
 
 pub(crate) use storage::{Pair, open};
@@ -69,6 +72,7 @@ pub(crate) struct Lun {
     head: RefCell<Head<Blocks>>,
     unit: RefCell<LogicalUnit>,
     tasks: RefCell<Tasks>,
+    changes_of_reservations: RefCell<Changes>,
     orders: RefCell<Orders>,
     inbox: RefCell<VecDeque<Event<Blocks>>>,
     running: Cell<bool>,
@@ -219,7 +223,8 @@ impl Lun {
                 self.unit.borrow_mut().set_blocks(blocks);
                 (self.changes)();
             }
-            Action::SetRecord(_) | Action::Ask { .. } => {}
+            Action::SetRecord(record) => self.on_record(&record),
+            Action::Ask { op, question } => self.on_ask(op, &question),
             Action::CloseSessions => {
                 self.registry.reset_all_but(None, "this head was fenced");
                 self.portals.on_fenced();
@@ -281,8 +286,10 @@ impl Lun {
         }
         if access != UnitAccess::Changing {
             self.present_held();
+            self.release_orphan();
             if self.fenced_other.replace(false) && access == UnitAccess::Serving {
                 self.portals.on_took_over();
+                self.on_peer_gone();
             }
         }
     }
@@ -310,6 +317,7 @@ impl Lun {
 
     pub(super) fn on_link_down(&self) {
         self.post(Event::LinkDown);
+        self.on_peer_gone();
     }
 
     pub(super) fn on_settings_of_peer(&self) {

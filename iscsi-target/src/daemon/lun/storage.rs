@@ -202,6 +202,7 @@ fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
         unit: RefCell::new(LogicalUnit::new(unit_config(pair, &config, &superblock))),
         config: RefCell::new(Rc::new(config)),
         tasks: RefCell::new(Tasks::default()),
+        changes_of_reservations: RefCell::default(),
         orders: RefCell::new(Orders::default()),
         inbox: RefCell::new(VecDeque::new()),
         running: Cell::new(false),

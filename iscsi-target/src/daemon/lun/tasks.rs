@@ -14,11 +14,13 @@ use replication::{Extent, Millis};
 use slab::Slab;
 use tokio::sync::oneshot;
 
+use super::reservations::By;
 use super::{Lun, OrderedBy, Pair, io_result};
 use crate::daemon::connection::ConnectionHandle;
 use crate::scsi::attention::Attention;
 use crate::scsi::block::{self, BlockIo, BlockOp};
 use crate::scsi::report_luns;
+use crate::scsi::reservation::relay;
 use crate::scsi::unit::Verdict;
 use crate::scsi::{Command, NexusId, Response, Status};
 use crate::session::TaskId;
@@ -50,8 +52,8 @@ impl Caller {
 
 /// A command that can be presented again.
 #[derive(Clone)]
-struct Waiting {
-    caller: Caller,
+pub(super) struct Waiting {
+    pub(super) caller: Caller,
     command: Command,
     /// The mark when it arrived.
     arrival: u64,
@@ -59,11 +61,15 @@ struct Waiting {
 }
 
 /// A request that the head has.
-enum Underway {
+pub(super) enum Underway {
     /// The whole of a command.
     Whole { waiting: Waiting, io: BlockIo },
     /// One step of a command.
     Step { caller: Caller, done: oneshot::Sender<Outcome<Blocks>> },
+    /// Something for the owner to decide.
+    Question(By),
+    /// A change of what is reserved.
+    Record(By),
 }
 
 /// All commands of a unit that are not answered.
@@ -94,8 +100,10 @@ struct Ending {
 pub(crate) enum Victims {
     /// One task.
     Task(NexusId, TaskId),
-    /// All of a nexus.
+    /// All of a nexus, by its own word.
     Nexus(NexusId),
+    /// All of a nexus, by another one's word.
+    Preempted(NexusId),
     /// All, by the word of this nexus.
     All {
         /// Whose tasks its own connection ends.
@@ -106,19 +114,23 @@ pub(crate) enum Victims {
 impl Victims {
     /// Whether the command is one of them. Its connection, if it is another one than that which asked, does not wait
     /// for an answer any more.
-    fn take(self, caller: &Caller) -> bool {
-        if let Self::All { by } = self
-            && caller.connection.nexus() != by
-        {
+    pub(super) fn take(self, caller: &Caller) -> bool {
+        let hit = self.hit(caller);
+        let by_another = match self {
+            Self::Task(..) | Self::Nexus(_) => false,
+            Self::Preempted(_) => hit,
+            Self::All { by } => caller.connection.nexus() != by,
+        };
+        if by_another {
             caller.connection.abandon(caller.task);
         }
-        self.hit(caller)
+        hit
     }
 
-    fn hit(self, caller: &Caller) -> bool {
+    pub(super) fn hit(self, caller: &Caller) -> bool {
         match self {
             Self::Task(nexus, task) => caller.is(nexus, Some(task)),
-            Self::Nexus(nexus) => caller.is(nexus, None),
+            Self::Nexus(nexus) | Self::Preempted(nexus) => caller.is(nexus, None),
             Self::All { .. } => true,
         }
     }
@@ -127,6 +139,10 @@ impl Victims {
 impl Tasks {
     pub(super) fn serving_since(&mut self, mark: u64) {
         self.serving_since = mark;
+    }
+
+    pub(super) fn insert(&mut self, underway: Underway) -> usize {
+        self.underway.insert(underway)
     }
 
     /// Whether somebody waits for the end of this request: it was told to end.
@@ -143,11 +159,16 @@ impl Tasks {
 }
 
 impl Underway {
-    fn caller(&self) -> &Caller {
+    fn caller(&self) -> Option<&Caller> {
         match self {
-            Self::Whole { waiting, .. } => &waiting.caller,
-            Self::Step { caller, .. } => caller,
+            Self::Whole { waiting, .. } => Some(&waiting.caller),
+            Self::Step { caller, .. } => Some(caller),
+            Self::Question(by) | Self::Record(by) => by.caller(),
         }
+    }
+
+    fn is_one_of(&self, victims: Victims) -> bool {
+        self.caller().is_some_and(|caller| victims.hit(caller))
     }
 }
 
@@ -157,7 +178,7 @@ impl Lun {
         self.present(Waiting { caller, command, arrival, since: self.clock.now() });
     }
 
-    fn present(&self, waiting: Waiting) {
+    pub(super) fn present(&self, waiting: Waiting) {
         let verdict = self.unit.borrow_mut().handle(&waiting.command);
         match verdict {
             Verdict::Done(response) => waiting.caller.respond(response),
@@ -173,10 +194,14 @@ impl Lun {
             Verdict::SwitchTo(group) => {
                 self.give_order(Order::Prefer(Pair::head_of(group)), OrderedBy::Initiator(waiting.caller));
             }
-            Verdict::Io(_) if waiting.arrival < self.tasks.borrow().serving_since => {
+            Verdict::Io(_) | Verdict::Ask(_) | Verdict::Change(_)
+                if waiting.arrival < self.tasks.borrow().serving_since =>
+            {
                 waiting.caller.respond(Response::unit_attention(Attention::AccessStateChanged));
             }
             Verdict::Io(io) => self.begin(waiting, io),
+            Verdict::Ask(question) => self.ask(waiting, question),
+            Verdict::Change(wished) => self.change(wished, By::Client(waiting)),
         }
     }
 
@@ -261,14 +286,31 @@ impl Lun {
         match underway {
             Underway::Whole { waiting, io } => match io_result(outcome) {
                 Some(result) => waiting.caller.respond(block::finish(&io, result)),
-                // It was ended before it began: presenting it again would execute it after its abort was answered.
-                None if self.tasks.borrow().is_ended(key) || waiting.caller.connection.is_closed() => {}
+                None if self.is_unwanted(key, &waiting) => {}
                 None => self.present(waiting),
             },
             // The command may have been dropped.
             Underway::Step { done, .. } => drop(done.send(outcome)),
+            Underway::Question(By::Client(waiting)) => match outcome {
+                Outcome::Answer(answer) => {
+                    let busy = || Response::status(Status::Busy);
+                    waiting.caller.respond(relay::parse_answer(&answer).unwrap_or_else(busy));
+                }
+                _ if self.is_unwanted(key, &waiting) => {}
+                _ => self.present(waiting),
+            },
+            Underway::Question(_) => {}
+            Underway::Record(by) => {
+                let is_wanted = !matches!(&by, By::Client(waiting) if self.is_unwanted(key, waiting));
+                self.on_change_kept(by, &outcome, is_wanted);
+            }
         }
         self.tasks.borrow_mut().end(key);
+    }
+
+    /// Whether it was ended before it began: presenting it again would execute it after its abort was answered.
+    fn is_unwanted(&self, key: usize, waiting: &Waiting) -> bool {
+        self.tasks.borrow().is_ended(key) || waiting.caller.connection.is_closed()
     }
 
     /// End tasks without an answer. What has not begun never will; resolves when what has begun is over, so that no
@@ -276,12 +318,14 @@ impl Lun {
     pub(crate) fn end_tasks(&self, victims: Victims) -> oneshot::Receiver<()> {
         let (done, receiver) = oneshot::channel();
         let left: Vec<usize> = {
+            self.changes_of_reservations.borrow_mut().end(victims);
             let mut tasks = self.tasks.borrow_mut();
             tasks.held.retain(|waiting| !victims.take(&waiting.caller));
             for stepping in tasks.stepping.values_mut().filter(|stepping| victims.take(&stepping.caller)) {
                 stepping.ended = true;
             }
-            tasks.underway.iter().filter(|(_, task)| victims.take(task.caller())).map(|(key, _)| key).collect()
+            let is_victim = |task: &Underway| task.caller().is_some_and(|caller| victims.take(caller));
+            tasks.underway.iter().filter(|(_, task)| is_victim(task)).map(|(key, _)| key).collect()
         };
         if left.is_empty() {
             // Dropping the sender tells the receiver just as well.
@@ -305,7 +349,8 @@ impl Lun {
         let tasks = self.tasks.borrow();
         tasks.held.iter().any(|waiting| victims.hit(&waiting.caller))
             || tasks.stepping.values().any(|stepping| victims.hit(&stepping.caller))
-            || tasks.underway.iter().any(|(_, task)| victims.hit(task.caller()))
+            || tasks.underway.iter().any(|(_, task)| task.is_one_of(victims))
+            || self.changes_of_reservations.borrow().has(victims)
     }
 
     /// A nexus has come up.
@@ -315,11 +360,15 @@ impl Lun {
 
     /// A nexus is gone.
     pub(crate) fn remove_nexus(&self, nexus: NexusId) {
-        self.unit.borrow_mut().remove_nexus(nexus);
+        let holder = self.unit.borrow_mut().remove_nexus(nexus);
+        if holder.is_some() {
+            self.release_orphan();
+        }
     }
 
     /// LOGICAL UNIT RESET: after its tasks have ended.
-    pub(crate) fn reset(&self) {
+    pub(crate) async fn reset(&self) {
+        self.release_all().await;
         self.unit.borrow_mut().reset();
     }
 
@@ -330,6 +379,6 @@ impl Lun {
     }
 }
 
-fn op_id(key: usize) -> OpId {
+pub(super) fn op_id(key: usize) -> OpId {
     OpId(u64::try_from(key).expect("a key fits"))
 }

@@ -92,6 +92,8 @@ fn cell(verdict: &Verdict) -> String {
         Verdict::ReportLuns => "luns".to_owned(),
         Verdict::Hold => "hold".to_owned(),
         Verdict::SwitchTo(_) => "switch".to_owned(),
+        Verdict::Ask(_) => "ask".to_owned(),
+        Verdict::Change(_) => "change".to_owned(),
     }
 }
 
@@ -117,10 +119,22 @@ fn sample(row: &Row) -> Command {
             return command_with(&cdb, &[0; 1024][..if twice { 1024 } else { 512 }]);
         }
     }
+    if row.opcode() == 0x5F {
+        cdb[2] = 1; // TYPE
+        cdb[8] = 24;
+        return command_with(&cdb, &[0; 24]);
+    }
     if row.name.starts_with("MODE SENSE") {
         cdb[2] = 0x3F;
     }
     command(&cdb)
+}
+
+/// RESERVE by this nexus, as far as it goes.
+fn reserve(unit: &mut LogicalUnit, nexus: NexusId) {
+    let Verdict::Change(wished) = unit.handle(&Command { nexus, ..command(&[0x16]) }) else { panic!() };
+    let Decision::Keep(record) = unit.decide(&wished) else { panic!() };
+    assert_eq!(unit.set_record(&record), Some(vec![]));
 }
 
 #[test]
@@ -132,7 +146,7 @@ fn the_gate_as_a_table() {
         unit
     };
     let mut reserved = serving(config());
-    reserved.reserved_by = Some(OTHER);
+    reserve(&mut reserved, OTHER);
     let mut ejected = serving(UnitConfig { removable: true, ..config() });
     assert_eq!(cell(&ejected.handle(&command(&EJECT))), "io");
     let mut units = [
@@ -149,11 +163,9 @@ fn the_gate_as_a_table() {
     ];
     let mut table = String::new();
     for row in TABLE {
-        write!(table, "{:<43}", row.name).unwrap();
+        write!(table, "{:<57}", row.name).unwrap();
         for unit in &mut units {
-            let held = unit.reserved_by;
             write!(table, "{:<9}", cell(&unit.handle(&sample(row)))).unwrap();
-            unit.reserved_by = held;
         }
         table.truncate(table.trim_end().len());
         table.push('\n');
@@ -417,50 +429,6 @@ fn set_target_port_groups_asks_for_a_switch() {
     assert_eq!(unit.handle(&ask(1)), Verdict::SwitchTo(GroupId(1)), "a standby is asked to take over");
     assert_eq!(port_groups::switched(true), Response::good());
     assert_eq!(sense_of(&port_groups::switched(false)), (4, 0x67, 0x0A));
-}
-
-#[test]
-fn a_reservation_keeps_others_out_until_its_holder_is_gone() {
-    let mut unit = serving(config());
-    let from = |nexus, cdb: &[u8]| Command { nexus, ..command(cdb) };
-    assert_eq!(cell(&unit.handle(&from(OTHER, &[0x16]))), "good");
-    assert_eq!(cell(&unit.handle(&from(OTHER, &[0x16]))), "good", "again by the holder");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x16]))), "conflict");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x1A, 0, 0x3F, 0, 255]))), "conflict");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x17]))), "good", "but without effect");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x00]))), "conflict");
-    unit.remove_nexus(OTHER);
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x16]))), "good");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x57]))), "good");
-    assert_eq!(unit.reserved_by, None);
-}
-
-#[test]
-fn a_path_that_forwards_does_everything_but_reserve() {
-    let mut unit = serving(config());
-    unit.set_access(Access::Forwarding, Some(GroupId(2)));
-    assert_eq!(cell(&unit.handle(&command(&[0x00]))), "06/2A/06");
-    assert_eq!(cell(&unit.handle(&command(&[0x08, 0, 0, 0, 1, 0]))), "io");
-    assert_eq!(cell(&unit.handle(&command(&[0x16]))), "02/04/0B", "the owner would not know of it");
-    assert!(!unit.is_reserved());
-}
-
-#[test]
-fn a_reset_and_a_lost_role_end_a_reservation() {
-    let mut unit = serving(config());
-    unit.reserved_by = Some(OTHER);
-    unit.reset();
-    let ready = |nexus| Command { nexus, ..command(&[0x00]) };
-    for nexus in [NEXUS, OTHER] {
-        assert_eq!(cell(&unit.handle(&ready(nexus))), "06/29/03");
-        assert_eq!(cell(&unit.handle(&ready(nexus))), "good");
-    }
-    unit.reserved_by = Some(OTHER);
-    unit.set_access(Access::Changing, None);
-    assert_eq!(unit.reserved_by, Some(OTHER), "not lost yet");
-    unit.set_access(Access::Standby, Some(GroupId(2)));
-    assert_eq!(cell(&unit.handle(&ready(OTHER))), "06/29/00");
-    assert_eq!(cell(&unit.handle(&ready(NEXUS))), "06/2A/06");
 }
 
 #[test]

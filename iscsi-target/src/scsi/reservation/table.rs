@@ -3,7 +3,7 @@
 use super::request::{Move, Register, Request};
 use super::{Key, Nexus, Type};
 use crate::scsi::attention::Attention;
-use crate::scsi::opcodes::ReservationClass;
+use crate::scsi::opcodes::Reserved;
 use crate::scsi::sense::{Sense, SenseCode};
 
 /// Registrants of one unit at the most.
@@ -101,12 +101,12 @@ impl Table {
         })
     }
 
-    /// Whether a command of this class by that nexus conflicts.
+    /// What the reservation looks like to a nexus; `None` if it has a part in it, or there is none.
     #[must_use]
-    pub fn conflicts(&self, nexus: &Nexus, class: ReservationClass) -> bool {
-        let Some(reservation) = &self.reservation else { return false };
+    pub fn bars(&self, nexus: &Nexus) -> Option<Reserved> {
+        let reservation = self.reservation.as_ref()?;
         let admitted = self.is_holder(nexus) || (reservation.kind.admits_registrants() && self.key_of(nexus).is_some());
-        !admitted && class.conflicts_with(reservation.kind.to_others())
+        (!admitted).then(|| reservation.kind.to_others())
     }
 
     /// Do what `who` asks for. `ports` are all relative target ports.

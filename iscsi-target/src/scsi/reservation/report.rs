@@ -83,8 +83,8 @@ fn length_of(bytes: &[u8]) -> [u8; 4] {
 mod tests {
     use super::*;
     use crate::scsi::InitiatorPort;
-    use crate::scsi::persistent::Nexus;
-    use crate::scsi::persistent::table::{Registrant, Reservation};
+    use crate::scsi::reservation::Nexus;
+    use crate::scsi::reservation::table::{Registrant, Reservation};
 
     fn table(held_by_all: bool) -> Table {
         let nexus = |name: &str, relative_port| Nexus {

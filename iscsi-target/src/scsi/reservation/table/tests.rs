@@ -70,15 +70,22 @@ fn preempt(key: u64, victim: u64, kind: Type) -> Request {
 
 #[test]
 fn who_may_do_what_as_a_table() {
-    use ReservationClass as C;
+    use crate::scsi::opcodes::ReservationClass as C;
     let row = |kind: Option<Type>| {
         let bench = kind.map_or_else(Bench::registered, Bench::held);
-        let cell = |name: &str| {
-            [C::Always, C::Persistent, C::Read, C::Change]
-                .map(|class| if bench.0.conflicts(&nexus(name), class) { 'x' } else { '.' })
-                .iter()
-                .collect::<String>()
-        };
+        let cell =
+            |name: &str| {
+                [C::Always, C::Persistent, C::Read, C::Change]
+                    .map(|class| {
+                        if bench.0.bars(&nexus(name)).is_some_and(|held| class.conflicts_with(held)) {
+                            'x'
+                        } else {
+                            '.'
+                        }
+                    })
+                    .iter()
+                    .collect::<String>()
+            };
         format!("{} {} {}", cell("a"), cell("b"), cell("stranger"))
     };
     // Holder, registrant, stranger; for each: always, persistent, read, change.

@@ -1,0 +1,207 @@
+//! What clients reserve: one wish after the other, each kept by both heads and the disk before it is answered.
+//!
+//! A head that owns the unit decides; one that forwards asks it. Who asked through a head that is gone, or whose session
+//! has ended, holds nothing by RESERVE any more; that is a wish like any other, of nobody in particular.
+
+use std::collections::VecDeque;
+
+use replication::head::{Event, OpId, Operation, Outcome, Request};
+use sas_backend::superblock::Record;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+use super::Lun;
+use super::tasks::{Caller, Underway, Victims, Waiting, op_id};
+use crate::scsi::Response;
+use crate::scsi::reservation::Nexus;
+use crate::scsi::reservation::relay::{self, Question};
+use crate::scsi::reservation::state::Wish;
+use crate::scsi::unit::{Access, Decision, Wished};
+
+/// RELEASE(6).
+const RELEASE: u8 = 0x17;
+
+/// Changes that are not answered.
+#[derive(Default)]
+pub(super) struct Changes {
+    waiting: VecDeque<(Wished, By)>,
+    /// One of them is with the head.
+    busy: bool,
+    /// Commands that the change which is with the head has ended, and that must be over before it is answered.
+    ending: Vec<oneshot::Receiver<()>>,
+}
+
+/// Who waits for a change.
+pub(super) enum By {
+    /// A client of this head.
+    Client(Waiting),
+    /// The other head.
+    Peer(OpId),
+    /// The unit itself; dropped when it is over, which tells the receiver.
+    Unit(#[expect(dead_code, reason = "its end is what it says")] oneshot::Sender<()>),
+}
+
+impl By {
+    pub(super) fn caller(&self) -> Option<&Caller> {
+        match self {
+            Self::Client(waiting) => Some(&waiting.caller),
+            Self::Peer(_) | Self::Unit(_) => None,
+        }
+    }
+}
+
+impl Changes {
+    /// Those that have not begun do not begin.
+    pub(super) fn end(&mut self, victims: Victims) {
+        self.waiting.retain(|(_, by)| !by.caller().is_some_and(|caller| victims.take(caller)));
+    }
+
+    pub(super) fn has(&self, victims: Victims) -> bool {
+        self.waiting.iter().any(|(_, by)| by.caller().is_some_and(|caller| victims.hit(caller)))
+    }
+}
+
+impl Lun {
+    /// A client's wish at the head that owns the unit.
+    pub(super) fn change(&self, wished: Wished, by: By) {
+        self.changes_of_reservations.borrow_mut().waiting.push_back((wished, by));
+        self.next_change();
+    }
+
+    fn next_change(&self) {
+        loop {
+            let (wished, by) = {
+                let mut changes = self.changes_of_reservations.borrow_mut();
+                if changes.busy {
+                    return;
+                }
+                let Some(next) = changes.waiting.pop_front() else { return };
+                next
+            };
+            let decision = self.unit.borrow().decide(&wished);
+            match decision {
+                Decision::Answer(response) => self.answer_change(by, response),
+                Decision::Change(_) => {}
+                Decision::Keep(record) => {
+                    self.changes_of_reservations.borrow_mut().busy = true;
+                    let key = self.tasks.borrow_mut().insert(Underway::Record(by));
+                    return self.post(Event::SetRecord { op: op_id(key), record });
+                }
+            }
+        }
+    }
+
+    /// The head has kept it, or has not.
+    pub(super) fn on_change_kept(&self, by: By, outcome: &Outcome<replication::block::Blocks>, is_wanted: bool) {
+        let ending = {
+            let mut changes = self.changes_of_reservations.borrow_mut();
+            changes.busy = false;
+            std::mem::take(&mut changes.ending)
+        };
+        match (outcome, by) {
+            (Outcome::Done, by) if ending.is_empty() => self.answer_change(by, Response::good()),
+            (Outcome::Done, by) => {
+                let Some(lun) = self.this.upgrade() else { return };
+                tokio::task::spawn_local(async move {
+                    for end in ending {
+                        end.await.ok();
+                    }
+                    lun.answer_change(by, Response::good());
+                });
+            }
+            (_, By::Client(waiting)) if is_wanted => self.present(waiting),
+            _ => {}
+        }
+        self.next_change();
+    }
+
+    fn answer_change(&self, by: By, response: Response) {
+        match by {
+            By::Client(waiting) => waiting.caller.respond(response),
+            By::Peer(op) => self.post(Event::Answered { op, answer: relay::emit_answer(&response).into() }),
+            By::Unit(_) => {}
+        }
+    }
+
+    /// Both heads go by this from now on.
+    pub(super) fn on_record(&self, record: &Record) {
+        let Some(ended) = self.unit.borrow_mut().set_record(record) else {
+            tracing::error!(lun = %self.name(), "what clients have reserved cannot be read; going by what was known before");
+            return;
+        };
+        for nexus in ended {
+            let end = self.end_tasks(Victims::Preempted(nexus));
+            let mut changes = self.changes_of_reservations.borrow_mut();
+            if changes.busy {
+                changes.ending.push(end);
+            }
+        }
+    }
+
+    /// The other head's client wants something.
+    pub(super) fn on_ask(&self, op: OpId, question: &[u8]) {
+        let decision = self.unit.borrow().answer_question(question);
+        match decision {
+            Decision::Answer(response) => self.answer_change(By::Peer(op), response),
+            Decision::Change(wished) => self.change(wished, By::Peer(op)),
+            Decision::Keep(_) => {}
+        }
+    }
+
+    /// A client wants something that the owner has to decide.
+    pub(super) fn ask(&self, waiting: Waiting, question: Vec<u8>) {
+        self.send_question(Underway::Question(By::Client(waiting)), question);
+    }
+
+    fn send_question(&self, underway: Underway, question: Vec<u8>) {
+        let key = self.tasks.borrow_mut().insert(underway);
+        let question: Arc<[u8]> = question.into();
+        self.post(Event::Request(Request { op: op_id(key), operation: Operation::Ask(question) }));
+    }
+
+    /// What the other head has asked and nobody has begun is not wanted any more, and its clients' RESERVE ends.
+    pub(super) fn on_peer_gone(&self) {
+        self.changes_of_reservations.borrow_mut().waiting.retain(|(_, by)| !matches!(by, By::Peer(_)));
+        let unit = self.unit.borrow();
+        let theirs = unit.reserved_by().filter(|holder| !unit.is_mine(holder.relative_port)).cloned();
+        drop(unit);
+        if let Some(holder) = theirs {
+            drop(self.end_reserve(holder, Wish::Lost));
+        }
+    }
+
+    /// Somebody has the unit by RESERVE whose session is gone.
+    pub(super) fn release_orphan(&self) {
+        let orphan = self.unit.borrow().orphan().cloned();
+        if let Some(holder) = orphan {
+            drop(self.end_reserve(holder, Wish::Release));
+        }
+    }
+
+    /// Nobody has the unit by RESERVE any more, after a reset.
+    pub(super) async fn release_all(&self) {
+        let holder = self.unit.borrow().reserved_by().cloned();
+        if let Some(holder) = holder {
+            self.end_reserve(holder, Wish::ReleaseAll).await.ok();
+        }
+    }
+
+    /// Resolves when it is over, one way or the other.
+    fn end_reserve(&self, holder: Nexus, wish: Wish) -> oneshot::Receiver<()> {
+        let (done, receiver) = oneshot::channel();
+        let access = self.unit.borrow().access();
+        match access {
+            Access::Serving => self.change(Wished { who: holder, wish }, By::Unit(done)),
+            Access::Forwarding => {
+                let mut cdb = [0; 16];
+                cdb[0] = RELEASE;
+                if let Some(question) = (Question { who: holder, cdb, data: Vec::new() }).emit() {
+                    self.send_question(Underway::Question(By::Unit(done)), question);
+                }
+            }
+            // It is tried again when the role is clear.
+            Access::Standby | Access::Changing | Access::Unavailable => {}
+        }
+        receiver
+    }
+}

@@ -1,0 +1,266 @@
+//! The state as bytes, for the other head and for the disk.
+//!
+//! | bytes | field |
+//! | --- | --- |
+//! | 4 | magic `TWPR` |
+//! | 2 | version, 1 |
+//! | 1 | 1: it outlives a loss of power |
+//! | 1 | type of the persistent reservation, 0 without one |
+//! | 4 | generation |
+//! | 4 | serial |
+//! | 2 | number of registrants |
+//! | 2 | the holder among them, counted from 1; 0: all, or there is no persistent reservation |
+//! | 2 | number of others, whom only the last change concerns |
+//! | 2 | number of news |
+//! | 1 | 1: the last of the names has the unit by RESERVE |
+//! | | the keys of the registrants (8 each) |
+//! | | the names of the registrants, the others, and who has the unit: relative target port (2), ISID (6), length of the name (1), name |
+//! | | the news: whom it concerns, counted from 0 among the names (2), what (1): 1 reservations preempted, 2 released, 3 registrations preempted, 4 power on, 5 its commands end |
+//!
+//! Integers are little-endian. An encoding is unique; nothing at all is the state without anything.
+
+use nom::bytes::complete::{tag, take};
+use nom::combinator::{all_consuming, verify};
+use nom::multi::count;
+use nom::number::complete::{le_u8, le_u16, le_u32, le_u64};
+use nom::{IResult, Parser};
+use sas_backend::superblock::RECORD_MAX_BYTES;
+
+use super::state::State;
+use super::table::{Effects, REGISTRANTS_MAX, Registrant, Reservation, Table};
+use super::{Key, Nexus, Type};
+use crate::scsi::InitiatorPort;
+use crate::scsi::attention::Attention;
+
+/// The longest document.
+pub const MAX_BYTES: usize = RECORD_MAX_BYTES;
+
+const MAGIC: &[u8] = b"TWPR";
+const VERSION: u16 = 1;
+const NAME_MAX: usize = 223;
+/// What the last change brought somebody, by its code; the last of them is the end of commands.
+const NEWS: [Option<Attention>; 5] = [
+    Some(Attention::ReservationsPreempted),
+    Some(Attention::ReservationsReleased),
+    Some(Attention::RegistrationsPreempted),
+    Some(Attention::PowerOn),
+    None,
+];
+
+/// The bytes.
+#[must_use]
+pub fn emit(state: &State) -> Vec<u8> {
+    if *state == State::default() {
+        return Vec::new();
+    }
+    let number = |index: usize| u16::try_from(index).unwrap_or(u16::MAX).to_le_bytes();
+    let State { table, reserved_by, serial, effects } = state;
+    let mut names: Vec<&Nexus> = table.registrants.iter().map(|registrant| &registrant.nexus).collect();
+    let mut place = |nexus| {
+        names.iter().position(|name| *name == nexus).unwrap_or_else(|| {
+            names.push(nexus);
+            names.len() - 1
+        })
+    };
+    let holder = table.reservation.as_ref().and_then(|held| held.holder.as_ref()).map(&mut place);
+    let told = effects.news.iter().map(|(nexus, attention)| (nexus, Some(*attention)));
+    let ended = effects.aborted.iter().map(|nexus| (nexus, None));
+    let news: Vec<(usize, Option<Attention>)> = told.chain(ended).map(|(nexus, what)| (place(nexus), what)).collect();
+    let others = names.len() - table.registrants.len();
+    names.extend(reserved_by);
+
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend([u8::from(table.keep), table.reservation.as_ref().map_or(0, |held| held.kind as u8)]);
+    bytes.extend(table.generation.to_le_bytes());
+    bytes.extend(serial.to_le_bytes());
+    for count in [table.registrants.len(), holder.map_or(0, |index| index + 1), others, news.len()] {
+        bytes.extend(number(count));
+    }
+    bytes.push(u8::from(reserved_by.is_some()));
+    bytes.extend(table.registrants.iter().flat_map(|registrant| registrant.key.0.to_le_bytes()));
+    for nexus in names {
+        emit_nexus(nexus, &mut bytes);
+    }
+    for (whom, what) in news {
+        bytes.extend(number(whom));
+        bytes.extend((1..).zip(NEWS).find(|(_, known)| *known == what).map(|(code, _)| code));
+    }
+    bytes
+}
+
+/// The state; `None` if the bytes are none, or none of this version.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> Option<State> {
+    if bytes.is_empty() {
+        return Some(State::default());
+    }
+    let (_, raw) = all_consuming(raw).parse_complete(bytes).ok()?;
+    let state = raw.check()?;
+    (emit(&state) == bytes).then_some(state)
+}
+
+struct Raw {
+    keep: bool,
+    kind: u8,
+    generation: u32,
+    serial: u32,
+    holder: u16,
+    keys: Vec<u64>,
+    names: Vec<Nexus>,
+    reserved: bool,
+    news: Vec<(u16, u8)>,
+}
+
+impl Raw {
+    fn check(mut self) -> Option<State> {
+        let reserved_by = if self.reserved { Some(self.names.pop()?) } else { None };
+        let nexuses = self.names.iter().cloned();
+        let registrants: Vec<Registrant> =
+            nexuses.zip(self.keys).map(|(nexus, key)| Registrant { nexus, key: Key(key) }).collect();
+        if !registrants.is_sorted_by(|a, b| a.nexus < b.nexus) {
+            return None;
+        }
+        let holder = match self.holder.checked_sub(1) {
+            Some(index) => Some(registrants.get(usize::from(index))?.nexus.clone()),
+            None => None,
+        };
+        let reservation = match (self.kind, Type::of(self.kind)) {
+            (0, _) if holder.is_none() => None,
+            (_, Some(kind)) if kind.is_held_by_all() == holder.is_none() && !registrants.is_empty() => {
+                Some(Reservation { kind, holder })
+            }
+            _ => return None,
+        };
+        let mut effects = Effects::default();
+        for (whom, what) in self.news {
+            let nexus = self.names.get(usize::from(whom))?.clone();
+            match NEWS.get(usize::from(what).checked_sub(1)?)? {
+                Some(attention) => effects.news.push((nexus, *attention)),
+                None => effects.aborted.push(nexus),
+            }
+        }
+        let table = Table { generation: self.generation, keep: self.keep, registrants, reservation };
+        Some(State { table, reserved_by, serial: self.serial, effects })
+    }
+}
+
+fn raw(input: &[u8]) -> IResult<&[u8], Raw> {
+    let flag = || verify(le_u8, |flag| *flag <= 1);
+    let few = || verify(le_u16, |number| usize::from(*number) <= REGISTRANTS_MAX);
+    let (rest, _) = (tag(MAGIC), verify(le_u16, |version| *version == VERSION)).parse_complete(input)?;
+    let (rest, (keep, kind, generation, serial)) = (flag(), le_u8, le_u32, le_u32).parse_complete(rest)?;
+    let (rest, (registrants, holder, others)) = (few(), few(), few()).parse_complete(rest)?;
+    let most_news = 3 * REGISTRANTS_MAX;
+    let (rest, news) = verify(le_u16, |number| usize::from(*number) <= most_news).parse_complete(rest)?;
+    let (rest, reserved) = flag().parse_complete(rest)?;
+    let (rest, keys) = count(verify(le_u64, |key| *key != 0), registrants.into()).parse_complete(rest)?;
+    let (rest, names) =
+        count(nexus, usize::from(registrants) + usize::from(others) + usize::from(reserved)).parse_complete(rest)?;
+    let (rest, news) = count((le_u16, le_u8), news.into()).parse_complete(rest)?;
+    Ok((rest, Raw { keep: keep == 1, kind, generation, serial, holder, keys, names, reserved: reserved == 1, news }))
+}
+
+/// A nexus; also in what heads ask each other.
+pub(super) fn emit_nexus(nexus: &Nexus, bytes: &mut Vec<u8>) {
+    let Nexus { initiator, relative_port } = nexus;
+    bytes.extend(relative_port.to_le_bytes());
+    bytes.extend(initiator.isid);
+    bytes.push(u8::try_from(initiator.name.len()).unwrap_or(u8::MAX));
+    bytes.extend(initiator.name.as_bytes());
+}
+
+pub(super) fn nexus(input: &[u8]) -> IResult<&[u8], Nexus> {
+    let failed = |_| nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Verify));
+    let (rest, relative_port) = le_u16(input)?;
+    let (rest, isid) = take(6usize)(rest)?;
+    let (rest, length) = verify(le_u8, |length| (1..=NAME_MAX).contains(&usize::from(*length))).parse_complete(rest)?;
+    let (rest, name) = take(length)(rest)?;
+    let isid = isid.try_into().map_err(|_| failed(()))?;
+    let name = std::str::from_utf8(name).map_err(|_| failed(()))?.to_owned();
+    Ok((rest, Nexus { initiator: InitiatorPort { name, isid }, relative_port }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn a_nexus() -> impl Strategy<Value = Nexus> {
+        ("[a-z]{1,30}", any::<[u8; 6]>(), 1_u16..4)
+            .prop_map(|(name, isid, relative_port)| Nexus { initiator: InitiatorPort { name, isid }, relative_port })
+    }
+
+    fn tables() -> impl Strategy<Value = Table> {
+        let registrants = proptest::collection::btree_map(a_nexus(), 1_u64.., 1..6);
+        (registrants, any::<u32>(), any::<bool>(), 0..7_usize, any::<prop::sample::Index>()).prop_map(
+            |(registrants, generation, keep, kind, holder)| {
+                let registrants: Vec<_> =
+                    registrants.into_iter().map(|(nexus, key)| Registrant { nexus, key: Key(key) }).collect();
+                let holder = holder.get(&registrants).nexus.clone();
+                let reservation = Type::ALL
+                    .get(kind)
+                    .map(|&kind| Reservation { kind, holder: (!kind.is_held_by_all()).then_some(holder) });
+                Table { generation, keep, registrants, reservation }
+            },
+        )
+    }
+
+    fn states() -> impl Strategy<Value = State> {
+        let news = proptest::collection::vec((a_nexus(), 0..4_usize), 0..4);
+        let ended = proptest::collection::vec(a_nexus(), 0..3);
+        (tables(), proptest::option::of(a_nexus()), any::<u32>(), news, ended).prop_map(
+            |(table, reserved_by, serial, news, aborted)| {
+                let news = news.into_iter().filter_map(|(nexus, code)| Some((nexus, NEWS[code]?))).collect();
+                State { table, reserved_by, serial, effects: Effects { news, aborted } }
+            },
+        )
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let nexus = |name: &str, relative_port| Nexus {
+            initiator: InitiatorPort { name: name.to_owned(), isid: [1, 2, 3, 4, 5, 6] },
+            relative_port,
+        };
+        let (holder, gone) = (nexus("iqn.a", 0x101), nexus("iqn.b", 1));
+        let table = Table {
+            generation: 9,
+            keep: true,
+            registrants: vec![Registrant { nexus: holder.clone(), key: Key(0x1122) }],
+            reservation: Some(Reservation { kind: Type::ExclusiveAccess, holder: Some(holder) }),
+        };
+        let news = vec![(gone.clone(), Attention::RegistrationsPreempted)];
+        let effects = Effects { news, aborted: vec![gone] };
+        let state = State { table, reserved_by: Some(nexus("c", 2)), serial: 7, effects };
+        let bytes = b"TWPR\x01\0\x01\x03\x09\0\0\0\x07\0\0\0\x01\0\x01\0\x01\0\x02\0\x01\x22\x11\0\0\0\0\0\0\
+            \x01\x01\x01\x02\x03\x04\x05\x06\x05iqn.a\x01\0\x01\x02\x03\x04\x05\x06\x05iqn.b\
+            \x02\0\x01\x02\x03\x04\x05\x06\x01c\x01\0\x03\x01\0\x05";
+        assert_eq!(emit(&state), bytes);
+        assert_eq!(parse(bytes), Some(state));
+        assert_eq!(parse(&[]), Some(State::default()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(state in states()) {
+            prop_assert_eq!(parse(&emit(&state)), Some(state));
+        }
+
+        #[test]
+        fn what_is_read_is_written(state in states(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = emit(&state);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Some(state) = parse(&bytes) {
+                prop_assert_eq!(emit(&state), bytes);
+            }
+        }
+
+        #[test]
+        fn nonsense_is_no_panic(bytes in proptest::collection::vec(any::<u8>(), 1..200)) {
+            prop_assert_eq!(parse(&bytes), None);
+        }
+    }
+}

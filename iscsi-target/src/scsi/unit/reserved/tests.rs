@@ -1,0 +1,183 @@
+use alua::GroupId;
+
+use super::*;
+use crate::scsi::DataIn;
+use crate::scsi::unit::tests::{NEXUS, command, command_with, config};
+use crate::scsi::{InitiatorPort, reservation};
+
+const OTHER: NexusId = NexusId(2);
+const TEST_UNIT_READY: [u8; 1] = [0x00];
+const RESERVE: [u8; 1] = [0x16];
+const RELEASE: [u8; 1] = [0x17];
+const WRITE: [u8; 10] = [0x2A, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Both heads' view of one unit: this one's nexuses are `NEXUS` through port 1 and `OTHER` through port 2, and port 3 is the
+/// other head's.
+fn unit(access: Access) -> LogicalUnit {
+    let mut unit = LogicalUnit::new(config());
+    for (nexus, name, port) in [(NEXUS, "iqn.a", 1), (OTHER, "iqn.b", 2)] {
+        unit.add_nexus(nexus, InitiatorPort { name: name.to_owned(), isid: [0; 6] }, port);
+    }
+    unit.set_access(access, Some(GroupId(if access == Access::Serving { 1 } else { 2 })));
+    for nexus in [NEXUS, OTHER] {
+        while told(&mut unit, nexus).is_some() {}
+    }
+    unit
+}
+
+fn of_the_other_head() -> reservation::Nexus {
+    reservation::Nexus { initiator: InitiatorPort { name: "iqn.c".to_owned(), isid: [0; 6] }, relative_port: 3 }
+}
+
+/// What waits for a nexus.
+fn told(unit: &mut LogicalUnit, nexus: NexusId) -> Option<Attention> {
+    unit.attention_before(nexus, &Operation::TestUnitReady)
+}
+
+/// PERSISTENT RESERVE OUT.
+fn out(action: u8, kind: u8, key: u64, new: u64) -> Command {
+    let list = [&key.to_be_bytes()[..], &new.to_be_bytes(), &[0; 8]].concat();
+    command_with(&[0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0], &list)
+}
+
+fn by(nexus: NexusId, command: Command) -> Command {
+    Command { nexus, ..command }
+}
+
+/// Do it at the owner, with everything that follows; what is answered, and whose commands end.
+fn done(unit: &mut LogicalUnit, command: &Command) -> (Response, Vec<NexusId>) {
+    match unit.handle(command) {
+        Verdict::Done(response) => (response, vec![]),
+        Verdict::Change(wished) => kept(unit, &wished),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn kept(unit: &mut LogicalUnit, wished: &Wished) -> (Response, Vec<NexusId>) {
+    match unit.decide(wished) {
+        Decision::Answer(response) => (response, vec![]),
+        Decision::Keep(record) => (Response::good(), unit.set_record(&record).unwrap()),
+        Decision::Change(_) => panic!(),
+    }
+}
+
+fn status(unit: &mut LogicalUnit, nexus: NexusId, cdb: &[u8]) -> Status {
+    done(unit, &by(nexus, command(cdb))).0.status
+}
+
+#[test]
+fn reserve_keeps_others_out_until_its_holder_is_gone() {
+    let mut unit = unit(Access::Serving);
+    for _ in 0..2 {
+        assert_eq!(status(&mut unit, OTHER, &RESERVE), Status::Good, "also again");
+    }
+    for cdb in [&RESERVE[..], &TEST_UNIT_READY, &[0x1A, 0, 0x3F, 0, 255]] {
+        assert_eq!(status(&mut unit, NEXUS, cdb), Status::ReservationConflict);
+    }
+    assert_eq!(status(&mut unit, NEXUS, &RELEASE), Status::Good, "but without effect");
+    assert_eq!(status(&mut unit, NEXUS, &TEST_UNIT_READY), Status::ReservationConflict);
+    let holder = unit.remove_nexus(OTHER).unwrap();
+    assert_eq!(status(&mut unit, NEXUS, &TEST_UNIT_READY), Status::Good, "at once");
+    assert_eq!(unit.orphan(), Some(&holder));
+    kept(&mut unit, &Wished { who: holder, wish: Wish::Release });
+    assert_eq!((unit.orphan(), unit.reserved_by()), (None, None));
+    assert_eq!(status(&mut unit, NEXUS, &RESERVE), Status::Good);
+}
+
+#[test]
+fn whoever_has_the_unit_through_the_other_head_has_it_here_too() {
+    let mut unit = unit(Access::Serving);
+    let who = of_the_other_head();
+    kept(&mut unit, &Wished { who: who.clone(), wish: Wish::Reserve });
+    assert_eq!((unit.reserved_by(), unit.orphan()), (Some(&who), None));
+    assert_eq!(status(&mut unit, NEXUS, &TEST_UNIT_READY), Status::ReservationConflict);
+    kept(&mut unit, &Wished { who, wish: Wish::Lost });
+    assert_eq!(status(&mut unit, NEXUS, &TEST_UNIT_READY), Status::Good);
+}
+
+#[test]
+fn whoever_loses_the_unit_is_told() {
+    let mut unit = unit(Access::Serving);
+    status(&mut unit, OTHER, &RESERVE);
+    let who = unit.reserved_by().unwrap().clone();
+    kept(&mut unit, &Wished { who, wish: Wish::Lost });
+    assert_eq!((told(&mut unit, NEXUS), told(&mut unit, OTHER)), (None, Some(Attention::PowerOn)));
+}
+
+#[test]
+fn a_preempted_registrant_is_told_and_its_commands_end() {
+    let mut unit = unit(Access::Serving);
+    for (nexus, key) in [(NEXUS, 1), (OTHER, 2)] {
+        assert_eq!(done(&mut unit, &by(nexus, out(0, 0, 0, key))).0, Response::good());
+    }
+    assert_eq!(done(&mut unit, &by(OTHER, out(1, 5, 2, 0))).0, Response::good(), "write exclusive, registrants only");
+    assert_eq!(status(&mut unit, NEXUS, &WRITE), Status::Good);
+    assert_eq!(done(&mut unit, &out(5, 5, 1, 2)), (Response::good(), vec![OTHER]), "preempt and abort");
+    assert_eq!(told(&mut unit, OTHER), Some(Attention::RegistrationsPreempted));
+    assert_eq!(status(&mut unit, OTHER, &WRITE), Status::ReservationConflict);
+    assert_eq!(status(&mut unit, NEXUS, &WRITE), Status::Good);
+    let keys = unit.handle(&by(OTHER, command(&[0x5E, 0, 0, 0, 0, 0, 0, 0, 255])));
+    let keys = if let Verdict::Done(response) = keys { response.data_in } else { panic!("{keys:?}") };
+    assert_eq!(keys, DataIn::Parameters(vec![0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1]));
+}
+
+#[test]
+fn a_head_that_forwards_asks_the_owner_and_goes_by_what_it_hears() {
+    let (mut standby, mut owner) = (unit(Access::Forwarding), LogicalUnit::new(config()));
+    owner.set_access(Access::Serving, Some(GroupId(1)));
+    let mut through = |standby: &mut LogicalUnit, command: &Command| {
+        let Verdict::Ask(question) = standby.handle(command) else { panic!() };
+        match owner.answer_question(&question) {
+            Decision::Answer(response) => response,
+            Decision::Change(wished) => match owner.decide(&wished) {
+                Decision::Answer(response) => response,
+                Decision::Keep(record) => {
+                    owner.set_record(&record).unwrap();
+                    standby.set_record(&record).unwrap();
+                    Response::good()
+                }
+                Decision::Change(_) => panic!(),
+            },
+            Decision::Keep(_) => panic!(),
+        }
+    };
+    assert_eq!(through(&mut standby, &out(0, 0, 0, 1)), Response::good());
+    assert_eq!(through(&mut standby, &out(1, 3, 1, 0)), Response::good(), "exclusive access");
+    assert_eq!(through(&mut standby, &by(OTHER, command(&RELEASE))).status, Status::ReservationConflict);
+    let refused = standby.handle(&by(OTHER, command(&WRITE)));
+    assert_eq!(refused, Response::status(Status::ReservationConflict).into());
+    let keys = through(&mut standby, &by(OTHER, command(&[0x5E, 0, 0, 0, 0, 0, 0, 0, 255])));
+    assert!(matches!(keys.data_in, DataIn::Parameters(bytes) if bytes.len() == 16));
+    assert_eq!(through(&mut standby, &out(1, 9, 1, 0)), Response::check(Sense::invalid_cdb(2, None)));
+}
+
+#[test]
+fn a_record_that_is_heard_again_is_no_news_and_one_missed_is() {
+    let mut unit = unit(Access::Forwarding);
+    let state = |serial, registered: bool| {
+        let mut state = State { serial, ..State::default() };
+        let who = reservation::Nexus {
+            initiator: InitiatorPort { name: "iqn.b".to_owned(), isid: [0; 6] },
+            relative_port: 2,
+        };
+        if registered {
+            let register = request::Register {
+                key: None,
+                new: reservation::Key(1),
+                others: vec![],
+                all_ports: false,
+                keep: false,
+            };
+            state = state.after(&who, &Wish::Persistent(request::Request::Register(register)), &[2]).unwrap();
+            state.effects.news.push((who, Attention::ReservationsReleased));
+        }
+        Record { kept: false, bytes: document::emit(&state).into() }
+    };
+    for news in [Some(Attention::ReservationsReleased), None] {
+        unit.set_record(&state(0, true)).unwrap();
+        assert_eq!(told(&mut unit, OTHER), news);
+    }
+    unit.set_record(&state(5, false)).unwrap();
+    assert_eq!((told(&mut unit, OTHER), told(&mut unit, NEXUS)), (Some(Attention::RegistrationsPreempted), None));
+    assert_eq!(unit.set_record(&Record { kept: false, bytes: [1][..].into() }), None);
+}
