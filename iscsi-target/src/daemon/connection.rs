@@ -363,17 +363,16 @@ impl ConnectionHandle {
     }
 
     async fn manage_tasks(&self, event: TaskManagementEvent, luns: Vec<Rc<Lun>>, victims: Victims) {
-        let resets = matches!(
-            event.function,
-            TaskManagementFunction::LogicalUnitReset { .. }
-                | TaskManagementFunction::TargetWarmReset
-                | TaskManagementFunction::TargetColdReset
-        );
         for lun in &luns {
-            // An error only says that nothing was left to wait for.
-            lun.end_tasks(victims).await.ok();
-            if resets {
-                lun.reset().await;
+            match event.function {
+                TaskManagementFunction::AbortTask { .. } | TaskManagementFunction::AbortTaskSet { .. } => {
+                    // An error only says that nothing was left to wait for.
+                    lun.end_tasks(victims).await.ok();
+                }
+                TaskManagementFunction::ClearTaskSet { .. } => lun.clear_task_set(self.nexus).await,
+                TaskManagementFunction::LogicalUnitReset { .. }
+                | TaskManagementFunction::TargetWarmReset
+                | TaskManagementFunction::TargetColdReset => lun.reset(self.nexus).await,
             }
         }
         self.core.borrow_mut().handle_task_management_done(event.id, FunctionResponse::Complete);

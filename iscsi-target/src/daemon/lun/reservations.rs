@@ -1,10 +1,12 @@
 //! What clients reserve: one wish after the other, each kept by both heads and the disk before it is answered.
 //!
-//! A head that owns the unit decides; one that forwards asks it. Who asked through a head that is gone, or whose session
+//! A head that owns the unit decides; one that forwards asks it. Task management functions that concern the nexuses of
+//! both heads go the same way, so that they are over when they are answered. Who asked through a head that is gone, or whose session
 //! has ended, holds nothing by RESERVE any more; that is a wish like any other, of nobody in particular.
 
 use std::collections::VecDeque;
 
+use replication::block::Blocks;
 use replication::head::{Event, OpId, Operation, Outcome, Request};
 use sas_backend::superblock::Record;
 use std::sync::Arc;
@@ -12,11 +14,13 @@ use tokio::sync::oneshot;
 
 use super::Lun;
 use super::tasks::{Caller, Underway, Victims, Waiting, op_id};
-use crate::scsi::Response;
+use crate::scsi::attention::Attention;
 use crate::scsi::reservation::Nexus;
-use crate::scsi::reservation::relay::{self, Question};
+use crate::scsi::reservation::relay::{self, About, Question};
 use crate::scsi::reservation::state::Wish;
+use crate::scsi::reservation::table::What;
 use crate::scsi::unit::{Access, Decision, Wished};
+use crate::scsi::{NexusId, Response, Status};
 
 /// RELEASE(6).
 const RELEASE: u8 = 0x17;
@@ -37,8 +41,8 @@ pub(super) enum By {
     Client(Waiting),
     /// The other head.
     Peer(OpId),
-    /// The unit itself; dropped when it is over, which tells the receiver.
-    Unit(#[expect(dead_code, reason = "its end is what it says")] oneshot::Sender<()>),
+    /// The unit itself: told when it is done, and dropped when it cannot be.
+    Unit(oneshot::Sender<()>),
 }
 
 impl By {
@@ -92,7 +96,7 @@ impl Lun {
     }
 
     /// The head has kept it, or has not.
-    pub(super) fn on_change_kept(&self, by: By, outcome: &Outcome<replication::block::Blocks>, is_wanted: bool) {
+    pub(super) fn on_change_kept(&self, by: By, outcome: &Outcome<Blocks>, is_wanted: bool) {
         let ending = {
             let mut changes = self.changes_of_reservations.borrow_mut();
             changes.busy = false;
@@ -119,6 +123,7 @@ impl Lun {
         match by {
             By::Client(waiting) => waiting.caller.respond(response),
             By::Peer(op) => self.post(Event::Answered { op, answer: relay::emit_answer(&response).into() }),
+            By::Unit(done) if response.status == Status::Good => drop(done.send(())),
             By::Unit(_) => {}
         }
     }
@@ -130,6 +135,7 @@ impl Lun {
             return;
         };
         for nexus in ended {
+            self.tell_if_cleared(nexus);
             let end = self.end_tasks(Victims::Preempted(nexus));
             let mut changes = self.changes_of_reservations.borrow_mut();
             if changes.busy {
@@ -145,6 +151,18 @@ impl Lun {
             Decision::Answer(response) => self.answer_change(By::Peer(op), response),
             Decision::Change(wished) => self.change(wished, By::Peer(op)),
             Decision::Keep(_) => {}
+        }
+    }
+
+    /// What the owner has said to a question.
+    pub(super) fn on_question_answered(&self, by: By, outcome: Outcome<Blocks>, is_wanted: bool) {
+        match (outcome, by) {
+            (Outcome::Answer(answer), by) => {
+                let busy = || Response::status(Status::Busy);
+                self.answer_change(by, relay::parse_answer(&answer).unwrap_or_else(busy));
+            }
+            (_, By::Client(waiting)) if is_wanted => self.present(waiting),
+            _ => {}
         }
     }
 
@@ -166,7 +184,7 @@ impl Lun {
         let theirs = unit.reserved_by().filter(|holder| !unit.is_mine(holder.relative_port)).cloned();
         drop(unit);
         if let Some(holder) = theirs {
-            drop(self.end_reserve(holder, Wish::Lost));
+            self.end_reserve(holder, Wish::Lost);
         }
     }
 
@@ -174,32 +192,60 @@ impl Lun {
     pub(super) fn release_orphan(&self) {
         let orphan = self.unit.borrow().orphan().cloned();
         if let Some(holder) = orphan {
-            drop(self.end_reserve(holder, Wish::Release));
+            self.end_reserve(holder, Wish::Release);
         }
     }
 
-    /// Nobody has the unit by RESERVE any more, after a reset.
-    pub(super) async fn release_all(&self) {
-        let holder = self.unit.borrow().reserved_by().cloned();
-        if let Some(holder) = holder {
-            self.end_reserve(holder, Wish::ReleaseAll).await.ok();
+    /// Somebody whose commands end by another one's word has to know.
+    fn tell_if_cleared(&self, nexus: NexusId) {
+        if self.has_tasks_of(nexus) {
+            self.unit.borrow_mut().raise_for(nexus, Attention::CommandsCleared);
         }
     }
 
-    /// Resolves when it is over, one way or the other.
-    fn end_reserve(&self, holder: Nexus, wish: Wish) -> oneshot::Receiver<()> {
+    /// CLEAR TASK SET: all commands of both heads' nexuses end.
+    pub(crate) async fn clear_task_set(&self, by: NexusId) {
+        let others: Vec<NexusId> = self.unit.borrow().nexuses().map(|(id, _)| id).filter(|id| *id != by).collect();
+        others.into_iter().for_each(|nexus| self.tell_if_cleared(nexus));
+        self.end_tasks(Victims::All { by }).await.ok();
+        self.everywhere(by, What::Cleared).await;
+    }
+
+    /// LOGICAL UNIT RESET, for the nexuses of both heads.
+    pub(crate) async fn reset(&self, by: NexusId) {
+        self.end_tasks(Victims::All { by }).await.ok();
+        if !self.everywhere(by, What::Reset).await {
+            // Without the owner nobody else can be told.
+            self.unit.borrow_mut().reset();
+        }
+    }
+
+    /// Whether both heads have done it.
+    async fn everywhere(&self, by: NexusId, what: What) -> bool {
+        let who = self.unit.borrow().name_of(by).cloned();
+        let Some(who) = who else { return false };
+        let wish = if what == What::Reset { Wish::Reset } else { Wish::Clear };
+        self.let_owner(who, wish, About::Everyone(what)).await.is_ok()
+    }
+
+    /// Nobody waits for it. While the role is not clear nothing happens; it is tried again when it is.
+    fn end_reserve(&self, holder: Nexus, wish: Wish) {
+        let mut cdb = [0; 16];
+        cdb[0] = RELEASE;
+        drop(self.let_owner(holder, wish, About::Command { cdb, data: Vec::new() }));
+    }
+
+    /// The owner does this, whichever head it is; what is received says that it has.
+    fn let_owner(&self, who: Nexus, wish: Wish, about: About) -> oneshot::Receiver<()> {
         let (done, receiver) = oneshot::channel();
         let access = self.unit.borrow().access();
         match access {
-            Access::Serving => self.change(Wished { who: holder, wish }, By::Unit(done)),
+            Access::Serving => self.change(Wished { who, wish }, By::Unit(done)),
             Access::Forwarding => {
-                let mut cdb = [0; 16];
-                cdb[0] = RELEASE;
-                if let Some(question) = (Question { who: holder, cdb, data: Vec::new() }).emit() {
+                if let Some(question) = (Question { who, about }).emit() {
                     self.send_question(Underway::Question(By::Unit(done)), question);
                 }
             }
-            // It is tried again when the role is clear.
             Access::Standby | Access::Changing | Access::Unavailable => {}
         }
         receiver

@@ -20,7 +20,6 @@ use crate::daemon::connection::ConnectionHandle;
 use crate::scsi::attention::Attention;
 use crate::scsi::block::{self, BlockIo, BlockOp};
 use crate::scsi::report_luns;
-use crate::scsi::reservation::relay;
 use crate::scsi::unit::Verdict;
 use crate::scsi::{Command, NexusId, Response, Status};
 use crate::session::TaskId;
@@ -291,15 +290,10 @@ impl Lun {
             },
             // The command may have been dropped.
             Underway::Step { done, .. } => drop(done.send(outcome)),
-            Underway::Question(By::Client(waiting)) => match outcome {
-                Outcome::Answer(answer) => {
-                    let busy = || Response::status(Status::Busy);
-                    waiting.caller.respond(relay::parse_answer(&answer).unwrap_or_else(busy));
-                }
-                _ if self.is_unwanted(key, &waiting) => {}
-                _ => self.present(waiting),
-            },
-            Underway::Question(_) => {}
+            Underway::Question(by) => {
+                let is_wanted = !matches!(&by, By::Client(waiting) if self.is_unwanted(key, waiting));
+                self.on_question_answered(by, outcome, is_wanted);
+            }
             Underway::Record(by) => {
                 let is_wanted = !matches!(&by, By::Client(waiting) if self.is_unwanted(key, waiting));
                 self.on_change_kept(by, &outcome, is_wanted);
@@ -364,12 +358,6 @@ impl Lun {
         if holder.is_some() {
             self.release_orphan();
         }
-    }
-
-    /// LOGICAL UNIT RESET: after its tasks have ended.
-    pub(crate) async fn reset(&self) {
-        self.release_all().await;
-        self.unit.borrow_mut().reset();
     }
 
     /// Some time has passed.

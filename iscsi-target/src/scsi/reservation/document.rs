@@ -12,9 +12,9 @@
 //! | 2 | the holder among them, counted from 1; 0: all, or there is no persistent reservation |
 //! | 2 | number of others, whom only the last change concerns |
 //! | 2 | number of news |
-//! | 1 | 1: the last of the names has the unit by RESERVE |
+//! | 1 | bit 0: somebody has the unit by RESERVE; bits 1 and 2: what concerned everybody, 1 a reset, 2 CLEAR TASK SET |
 //! | | the keys of the registrants (8 each) |
-//! | | the names of the registrants, the others, and who has the unit: relative target port (2), ISID (6), length of the name (1), name |
+//! | | the names of the registrants, the others, who has the unit, and who caused what concerned everybody: relative target port (2), ISID (6), length of the name (1), name |
 //! | | the news: whom it concerns, counted from 0 among the names (2), what (1): 1 reservations preempted, 2 released, 3 registrations preempted, 4 power on, 5 its commands end |
 //!
 //! Integers are little-endian. An encoding is unique; nothing at all is the state without anything.
@@ -27,7 +27,7 @@ use nom::{IResult, Parser};
 use sas_backend::superblock::RECORD_MAX_BYTES;
 
 use super::state::State;
-use super::table::{Effects, REGISTRANTS_MAX, Registrant, Reservation, Table};
+use super::table::{Effects, Everyone, REGISTRANTS_MAX, Registrant, Reservation, Table, What};
 use super::{Key, Nexus, Type};
 use crate::scsi::InitiatorPort;
 use crate::scsi::attention::Attention;
@@ -68,6 +68,7 @@ pub fn emit(state: &State) -> Vec<u8> {
     let news: Vec<(usize, Option<Attention>)> = told.chain(ended).map(|(nexus, what)| (place(nexus), what)).collect();
     let others = names.len() - table.registrants.len();
     names.extend(reserved_by);
+    names.extend(effects.everyone.as_ref().map(|everyone| &everyone.by));
 
     let mut bytes = MAGIC.to_vec();
     bytes.extend(VERSION.to_le_bytes());
@@ -77,7 +78,8 @@ pub fn emit(state: &State) -> Vec<u8> {
     for count in [table.registrants.len(), holder.map_or(0, |index| index + 1), others, news.len()] {
         bytes.extend(number(count));
     }
-    bytes.push(u8::from(reserved_by.is_some()));
+    let what = effects.everyone.as_ref().map(|everyone| everyone.what);
+    bytes.push(u8::from(reserved_by.is_some()) | what_bits(what) << 1);
     bytes.extend(table.registrants.iter().flat_map(|registrant| registrant.key.0.to_le_bytes()));
     for nexus in names {
         emit_nexus(nexus, &mut bytes);
@@ -100,6 +102,14 @@ pub fn parse(bytes: &[u8]) -> Option<State> {
     (emit(&state) == bytes).then_some(state)
 }
 
+fn what_bits(what: Option<What>) -> u8 {
+    match what {
+        None => 0,
+        Some(What::Reset) => 1,
+        Some(What::Cleared) => 2,
+    }
+}
+
 struct Raw {
     keep: bool,
     kind: u8,
@@ -109,11 +119,16 @@ struct Raw {
     keys: Vec<u64>,
     names: Vec<Nexus>,
     reserved: bool,
+    what: Option<What>,
     news: Vec<(u16, u8)>,
 }
 
 impl Raw {
     fn check(mut self) -> Option<State> {
+        let everyone = match self.what {
+            Some(what) => Some(Everyone { what, by: self.names.pop()? }),
+            None => None,
+        };
         let reserved_by = if self.reserved { Some(self.names.pop()?) } else { None };
         let nexuses = self.names.iter().cloned();
         let registrants: Vec<Registrant> =
@@ -132,7 +147,7 @@ impl Raw {
             }
             _ => return None,
         };
-        let mut effects = Effects::default();
+        let mut effects = Effects { everyone, ..Effects::default() };
         for (whom, what) in self.news {
             let nexus = self.names.get(usize::from(whom))?.clone();
             match NEWS.get(usize::from(what).checked_sub(1)?)? {
@@ -153,12 +168,19 @@ fn raw(input: &[u8]) -> IResult<&[u8], Raw> {
     let (rest, (registrants, holder, others)) = (few(), few(), few()).parse_complete(rest)?;
     let most_news = 3 * REGISTRANTS_MAX;
     let (rest, news) = verify(le_u16, |number| usize::from(*number) <= most_news).parse_complete(rest)?;
-    let (rest, reserved) = flag().parse_complete(rest)?;
+    let (rest, bits) = verify(le_u8, |bits| *bits < 6).parse_complete(rest)?;
+    let (reserved, what) = (bits & 1, [None, Some(What::Reset), Some(What::Cleared)][usize::from(bits >> 1)]);
     let (rest, keys) = count(verify(le_u64, |key| *key != 0), registrants.into()).parse_complete(rest)?;
-    let (rest, names) =
-        count(nexus, usize::from(registrants) + usize::from(others) + usize::from(reserved)).parse_complete(rest)?;
+    let (rest, names) = count(
+        nexus,
+        usize::from(registrants) + usize::from(others) + usize::from(reserved) + usize::from(what.is_some()),
+    )
+    .parse_complete(rest)?;
     let (rest, news) = count((le_u16, le_u8), news.into()).parse_complete(rest)?;
-    Ok((rest, Raw { keep: keep == 1, kind, generation, serial, holder, keys, names, reserved: reserved == 1, news }))
+    Ok((
+        rest,
+        Raw { keep: keep == 1, kind, generation, serial, holder, keys, names, reserved: reserved == 1, what, news },
+    ))
 }
 
 /// A nexus; also in what heads ask each other.
@@ -210,10 +232,13 @@ mod tests {
     fn states() -> impl Strategy<Value = State> {
         let news = proptest::collection::vec((a_nexus(), 0..4_usize), 0..4);
         let ended = proptest::collection::vec(a_nexus(), 0..3);
-        (tables(), proptest::option::of(a_nexus()), any::<u32>(), news, ended).prop_map(
-            |(table, reserved_by, serial, news, aborted)| {
+        let everyone = proptest::option::of((any::<bool>(), a_nexus()));
+        (tables(), proptest::option::of(a_nexus()), any::<u32>(), news, ended, everyone).prop_map(
+            |(table, reserved_by, serial, news, aborted, everyone)| {
+                let what = |reset| if reset { What::Reset } else { What::Cleared };
+                let everyone = everyone.map(|(reset, by)| Everyone { what: what(reset), by });
                 let news = news.into_iter().filter_map(|(nexus, code)| Some((nexus, NEWS[code]?))).collect();
-                State { table, reserved_by, serial, effects: Effects { news, aborted } }
+                State { table, reserved_by, serial, effects: Effects { news, aborted, everyone } }
             },
         )
     }
@@ -232,11 +257,12 @@ mod tests {
             reservation: Some(Reservation { kind: Type::ExclusiveAccess, holder: Some(holder) }),
         };
         let news = vec![(gone.clone(), Attention::RegistrationsPreempted)];
-        let effects = Effects { news, aborted: vec![gone] };
+        let everyone = Some(Everyone { what: What::Cleared, by: nexus("d", 3) });
+        let effects = Effects { news, aborted: vec![gone], everyone };
         let state = State { table, reserved_by: Some(nexus("c", 2)), serial: 7, effects };
-        let bytes = b"TWPR\x01\0\x01\x03\x09\0\0\0\x07\0\0\0\x01\0\x01\0\x01\0\x02\0\x01\x22\x11\0\0\0\0\0\0\
+        let bytes = b"TWPR\x01\0\x01\x03\x09\0\0\0\x07\0\0\0\x01\0\x01\0\x01\0\x02\0\x05\x22\x11\0\0\0\0\0\0\
             \x01\x01\x01\x02\x03\x04\x05\x06\x05iqn.a\x01\0\x01\x02\x03\x04\x05\x06\x05iqn.b\
-            \x02\0\x01\x02\x03\x04\x05\x06\x01c\x01\0\x03\x01\0\x05";
+            \x02\0\x01\x02\x03\x04\x05\x06\x01c\x03\0\x01\x02\x03\x04\x05\x06\x01d\x01\0\x03\x01\0\x05";
         assert_eq!(emit(&state), bytes);
         assert_eq!(parse(bytes), Some(state));
         assert_eq!(parse(&[]), Some(State::default()));

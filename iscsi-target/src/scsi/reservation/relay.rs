@@ -1,53 +1,81 @@
-//! Commands about reservations that reach a head which forwards: the owner decides. What the heads say to each other, as
-//! bytes; integers are little-endian.
+//! What reaches a head which forwards and only the owner can decide: commands about reservations, and what ends the
+//! commands of all. What the heads say to each other, as bytes; integers are little-endian.
 //!
 //! | question | | answer | |
 //! | --- | --- | --- | --- |
-//! | 16 | the CDB | 1 | status |
+//! | 1 | 0: a command; 1: a reset; 2: CLEAR TASK SET | 1 | status |
 //! | | the nexus, as in the document | 1 | length of the sense data |
-//! | | Data-Out | | sense data |
-//! | | | | Data-In |
+//! | 16 | of a command, the CDB | | sense data |
+//! | | of a command, Data-Out | | Data-In |
 
 use nom::bytes::complete::take;
 use nom::number::complete::le_u8;
 use nom::{IResult, Parser};
 use replication::message::WORDS_MAX_BYTES;
 
-use super::Nexus;
-use super::document;
+use super::table::What;
+use super::{Nexus, document};
 use crate::scsi::{DataIn, Response, Status};
 
 const CDB_BYTES: usize = 16;
 /// Everything that a decision about reservations can be answered with.
 const STATUSES: [Status; 4] = [Status::Good, Status::CheckCondition, Status::Busy, Status::ReservationConflict];
 
-/// One command.
+/// What somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Whose.
+    /// Who.
     pub who: Nexus,
-    /// As it was sent.
-    pub cdb: [u8; CDB_BYTES],
-    /// What came with it.
-    pub data: Vec<u8>,
+    /// What.
+    pub about: About,
+}
+
+/// See [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A command.
+    Command {
+        /// As it was sent.
+        cdb: [u8; CDB_BYTES],
+        /// What came with it.
+        data: Vec<u8>,
+    },
+    /// A task management function that concerns everybody.
+    Everyone(What),
 }
 
 impl Question {
     /// The bytes; `None` if the heads cannot say so much.
     #[must_use]
     pub fn emit(&self) -> Option<Vec<u8>> {
-        let mut bytes = self.cdb.to_vec();
+        let mut bytes = vec![match &self.about {
+            About::Command { .. } => 0,
+            About::Everyone(What::Reset) => 1,
+            About::Everyone(What::Cleared) => 2,
+        }];
         document::emit_nexus(&self.who, &mut bytes);
-        bytes.extend(&self.data);
+        if let About::Command { cdb, data } = &self.about {
+            bytes.extend(cdb);
+            bytes.extend(data);
+        }
         (bytes.len() <= WORDS_MAX_BYTES).then_some(bytes)
     }
 
     /// What the other head asks.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let (cdb, rest) = bytes.split_first_chunk()?;
-        let (data, who) = document::nexus(rest).ok()?;
-        Some(Self { who, cdb: *cdb, data: data.to_vec() })
+        let (kind, rest) = bytes.split_first()?;
+        let (rest, who) = document::nexus(rest).ok()?;
+        let about = match (kind, rest) {
+            (0, rest) => {
+                let (cdb, data) = rest.split_first_chunk()?;
+                About::Command { cdb: *cdb, data: data.to_vec() }
+            }
+            (1, []) => About::Everyone(What::Reset),
+            (2, []) => About::Everyone(What::Cleared),
+            _ => return None,
+        };
+        Some(Self { who, about })
     }
 }
 
@@ -86,15 +114,22 @@ mod tests {
     fn questions_both_ways() {
         let who =
             Nexus { initiator: InitiatorPort { name: "iqn.a".to_owned(), isid: [1, 2, 3, 4, 5, 6] }, relative_port: 2 };
-        let question = Question { who, cdb: [0x5F; 16], data: vec![7; 24] };
-        let bytes = question.emit().unwrap();
-        assert_eq!(bytes[..16], [0x5F; 16]);
-        assert_eq!(bytes[16..30], *b"\x02\0\x01\x02\x03\x04\x05\x06\x05iqn.a");
-        assert_eq!(Question::parse(&bytes), Some(question.clone()));
-        for length in 0..30 {
+        let about = |data| Question { who: who.clone(), about: About::Command { cdb: [0x5F; 16], data } };
+        let bytes = about(vec![7; 24]).emit().unwrap();
+        assert_eq!(bytes[..15], *b"\0\x02\0\x01\x02\x03\x04\x05\x06\x05iqn.a");
+        assert_eq!((&bytes[15..31], &bytes[31..]), (&[0x5F; 16][..], &[7; 24][..]));
+        assert_eq!(Question::parse(&bytes), Some(about(vec![7; 24])));
+        for length in 0..31 {
             assert_eq!(Question::parse(&bytes[..length]), None);
         }
-        assert_eq!(Question { data: vec![0; WORDS_MAX_BYTES], ..question }.emit(), None);
+        assert_eq!(about(vec![0; WORDS_MAX_BYTES]).emit(), None);
+        for (what, kind) in [(What::Reset, 1), (What::Cleared, 2)] {
+            let question = Question { who: who.clone(), about: About::Everyone(what) };
+            let mut bytes = question.emit().unwrap();
+            assert_eq!((bytes[0], Question::parse(&bytes)), (kind, Some(question)));
+            bytes.push(0);
+            assert_eq!(Question::parse(&bytes), None);
+        }
     }
 
     #[test]

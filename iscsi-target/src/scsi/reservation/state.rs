@@ -1,10 +1,11 @@
-//! All that is reserved of one unit, as both heads know it and the disk keeps it, and how it changes.
+//! All that is reserved of one unit, as both heads know it and the disk keeps it, and how it changes. What ends the
+//! commands of all goes the same way.
 //!
 //! RESERVE and persistent reservations keep each other out (SPC-2 5.5.1, SPC-4 5.13.3 with CRH = 0): who holds one of the
 //! unit makes PERSISTENT RESERVE conflict, and where somebody is registered RESERVE and RELEASE do.
 
 use super::request::Request;
-use super::table::{Effects, Refusal, Table};
+use super::table::{Effects, Everyone, Refusal, Table, What};
 use super::{Nexus, document};
 use crate::scsi::attention::Attention;
 use crate::scsi::opcodes::Reserved;
@@ -21,8 +22,10 @@ pub enum Wish {
     Release,
     /// Who has the unit by RESERVE is out of reach, and may come back.
     Lost,
-    /// A reset: whoever holds the unit by RESERVE holds it no more.
-    ReleaseAll,
+    /// LOGICAL UNIT RESET and the like: whoever holds the unit by RESERVE holds it no more.
+    Reset,
+    /// CLEAR TASK SET.
+    Clear,
 }
 
 /// See the module.
@@ -68,9 +71,14 @@ impl State {
                 let lost = next.reserved_by.take();
                 next.effects.news = lost.into_iter().map(|holder| (holder, Attention::PowerOn)).collect();
             }
-            Wish::ReleaseAll => next.reserved_by = None,
+            Wish::Reset | Wish::Clear => {
+                let what = if *wish == Wish::Reset { What::Reset } else { What::Cleared };
+                next.reserved_by.take_if(|_| what == What::Reset);
+                next.effects.everyone = Some(Everyone { what, by: who.clone() });
+            }
         }
-        if (&next.table, &next.reserved_by) == (&self.table, &self.reserved_by) {
+        let is_same = (&next.table, &next.reserved_by) == (&self.table, &self.reserved_by);
+        if is_same && next.effects == Effects::default() {
             return Ok(self.clone());
         }
         next.serial = self.serial.wrapping_add(1);
@@ -115,7 +123,7 @@ mod tests {
         assert_eq!(after(&held, "a", &Wish::Reserve), Ok(held.clone()), "again");
         assert_eq!(after(&held, "b", &Wish::Reserve), Err(Refusal::Conflict));
         assert_eq!(after(&held, "b", &Wish::Release), Ok(held.clone()), "it is not theirs");
-        for (who, wish) in [("a", Wish::Release), ("b", Wish::ReleaseAll)] {
+        for (who, wish) in [("a", Wish::Release), ("b", Wish::Reset)] {
             let released = after(&held, who, &wish).unwrap();
             assert_eq!((released.bars(&nexus("b")), released.serial), (None, 2));
         }

@@ -44,6 +44,26 @@ pub struct Effects {
     pub news: Vec<(Nexus, Attention)>,
     /// Whose commands are to be ended.
     pub aborted: Vec<Nexus>,
+    /// What concerns everybody.
+    pub everyone: Option<Everyone>,
+}
+
+/// A task management function that concerns every nexus of both heads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Everyone {
+    /// Which.
+    pub what: What,
+    /// Whose it was. The head that it came to has ended the commands of its own nexuses.
+    pub by: Nexus,
+}
+
+/// See [`Everyone`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// LOGICAL UNIT RESET, or a reset of the target.
+    Reset,
+    /// CLEAR TASK SET.
+    Cleared,
 }
 
 /// Why nothing was changed.

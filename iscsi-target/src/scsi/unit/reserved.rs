@@ -9,9 +9,9 @@ use super::{Access, LogicalUnit, Nexus, Verdict};
 use crate::scsi::attention::Attention;
 use crate::scsi::decode::Operation;
 use crate::scsi::opcodes::{self, Reserved};
-use crate::scsi::reservation::relay::Question;
+use crate::scsi::reservation::relay::{About, Question};
 use crate::scsi::reservation::state::{State, Wish};
-use crate::scsi::reservation::table::Refusal;
+use crate::scsi::reservation::table::{Everyone, Refusal, What};
 use crate::scsi::reservation::{self, document, report, request};
 use crate::scsi::sense::{Sense, SenseCode};
 use crate::scsi::{Command, NexusId, Response, Status};
@@ -43,7 +43,8 @@ impl LogicalUnit {
         let next = document::parse(&record.bytes)?;
         let before = std::mem::replace(&mut self.reservations, next);
         let is_next = self.reservations.serial == before.serial.wrapping_add(1);
-        let mut ended = Vec::new();
+        let everyone = self.reservations.effects.everyone.take_if(|_| is_next);
+        let mut ended = self.end_everyones(everyone);
         for (id, nexus) in &mut self.nexuses {
             if is_next {
                 let news = self.reservations.effects.news.iter().filter(|(whom, _)| *whom == nexus.name);
@@ -58,6 +59,22 @@ impl LogicalUnit {
         }
         self.bar();
         Some(ended)
+    }
+
+    /// What a task management function means for the nexuses of this head. The head that it came to has ended their
+    /// commands, and told those whose commands were cleared.
+    fn end_everyones(&mut self, everyone: Option<Everyone>) -> Vec<NexusId> {
+        let Some(Everyone { what, by }) = everyone else { return Vec::new() };
+        if what == What::Reset {
+            self.reset();
+        }
+        if self.is_mine(by.relative_port) { Vec::new() } else { self.nexuses.keys().copied().collect() }
+    }
+
+    /// The name of a nexus.
+    #[must_use]
+    pub fn name_of(&self, nexus: NexusId) -> Option<&reservation::Nexus> {
+        self.nexuses.get(&nexus).map(|nexus| &nexus.name)
     }
 
     /// Who has the unit by RESERVE.
@@ -103,8 +120,8 @@ impl LogicalUnit {
         if self.access == Access::Forwarding {
             let mut cdb = [0; 16];
             cdb.iter_mut().zip(&command.cdb).for_each(|(to, from)| *to = *from);
-            let question = Question { who: name.clone(), cdb, data: data.unwrap_or_default().to_vec() };
-            return question
+            let about = About::Command { cdb, data: data.unwrap_or_default().to_vec() };
+            return Question { who: name.clone(), about }
                 .emit()
                 .map_or_else(|| Sense::from(SenseCode::PARAMETER_LIST_LENGTH_ERROR).into(), Verdict::Ask);
         }
@@ -118,8 +135,13 @@ impl LogicalUnit {
     /// What becomes of a question of the other head.
     #[must_use]
     pub fn answer_question(&self, question: &[u8]) -> Decision {
-        let Some(Question { who, cdb, data }) = Question::parse(question) else {
+        let Some(Question { who, about }) = Question::parse(question) else {
             return Decision::Answer(Response::check(SenseCode::INVALID_FIELD_IN_CDB));
+        };
+        let (cdb, data) = match about {
+            About::Command { cdb, data } => (cdb, data),
+            About::Everyone(What::Reset) => return Decision::Change(Wished { who, wish: Wish::Reset }),
+            About::Everyone(What::Cleared) => return Decision::Change(Wished { who, wish: Wish::Clear }),
         };
         let (row, operation) = match opcodes::parse(&cdb) {
             Ok(parsed) => parsed,

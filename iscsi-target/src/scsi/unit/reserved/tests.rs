@@ -152,6 +152,35 @@ fn a_head_that_forwards_asks_the_owner_and_goes_by_what_it_hears() {
 }
 
 #[test]
+fn a_reset_reaches_every_nexus_of_both_heads_and_ends_their_commands() {
+    let (mut here, mut there) = (unit(Access::Serving), unit(Access::Forwarding));
+    status(&mut here, OTHER, &RESERVE);
+    let who = here.name_of(NEXUS).unwrap().clone();
+    let Decision::Keep(record) = here.decide(&Wished { who, wish: Wish::Reset }) else { panic!() };
+    assert_eq!(here.set_record(&record), Some(vec![]), "those of this head have ended before");
+    assert_eq!(here.reserved_by(), None);
+    // For the other head the same port is not its own.
+    there.config.my_group = GroupId(2);
+    there.set_record(&Record { kept: false, bytes: document::emit(&State { serial: 1, ..State::default() }).into() });
+    assert_eq!(there.set_record(&record), Some(vec![NEXUS, OTHER]));
+    for unit in [&mut here, &mut there] {
+        for nexus in [NEXUS, OTHER] {
+            assert_eq!((told(unit, nexus), told(unit, nexus)), (Some(Attention::Reset), None));
+        }
+    }
+    assert_eq!(there.set_record(&record), Some(vec![]), "heard again");
+}
+
+#[test]
+fn clearing_the_task_set_ends_commands_and_resets_nothing() {
+    let mut there = unit(Access::Forwarding);
+    let wished = Wished { who: of_the_other_head(), wish: Wish::Clear };
+    let Decision::Keep(record) = there.decide(&wished) else { panic!() };
+    assert_eq!(there.set_record(&record), Some(vec![NEXUS, OTHER]));
+    assert_eq!(told(&mut there, NEXUS), None, "who is told depends on what it had under way");
+}
+
+#[test]
 fn a_record_that_is_heard_again_is_no_news_and_one_missed_is() {
     let mut unit = unit(Access::Forwarding);
     let state = |serial, registered: bool| {
