@@ -30,7 +30,7 @@ use replication::head::{
 };
 use replication::message::{Forwarded, Message};
 use sas_backend::buffer::Pool;
-use sas_backend::disk::{Completion, Disk, DiskError, DiskOp, Token};
+use sas_backend::disk::{Answer, Completion, Disk, DiskError, DiskOp, Token};
 use sas_backend::{HeadId, Incarnation};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
@@ -172,8 +172,10 @@ impl Lun {
         self.disk().take_completions(&mut completions);
         for Completion { token, result } in completions {
             let result = match result {
-                Ok(Some(buffer)) => Blocks::new(buffer.freeze(), self.block_bytes).map(Some).ok_or(IoError::Path),
-                Ok(None) => Ok(None),
+                Ok(Answer::Read(buffer)) => {
+                    Blocks::new(buffer.freeze(), self.block_bytes).map(Some).ok_or(IoError::Path)
+                }
+                Ok(Answer::Done | Answer::Map(_)) => Ok(None),
                 Err(error) => Err(self.io_error(&error)),
             };
             self.post(Event::Disk { id: IoId(token.0), result });
