@@ -25,6 +25,7 @@ impl Data for Mark {
 mod compare;
 mod forward;
 mod growth;
+mod holes;
 
 type A = Action<Mark>;
 

@@ -72,6 +72,8 @@ pub(super) enum Kind {
     CancelForwarded,
     Returned,
     Forwarded,
+    WriteHole,
+    ReturnedHole,
 }
 
 /// Whether a kind is about the connection or about a unit, and may have a payload.
@@ -95,7 +97,7 @@ const fn row(number: u16, kind: Kind, name: &'static str, body_bytes: RangeInclu
     Row { kind, number, name, body_bytes, scope }
 }
 
-pub(super) static KINDS: [Row; 31] = [
+pub(super) static KINDS: [Row; 33] = [
     row(1, Kind::Hello, "Hello", HELLO_BYTES..=HELLO_BYTES, Scope::Link),
     row(2, Kind::Proof, "Proof", 32..=32, Scope::Link),
     row(3, Kind::Agreement, "Agreement", 1..=MAX_AGREEMENT_BYTES, Scope::Link),
@@ -127,6 +129,8 @@ pub(super) static KINDS: [Row; 31] = [
     row(35, Kind::CancelForwarded, "CancelForwarded", 8..=8, Scope::Unit),
     row(36, Kind::Returned, "Returned", 8..=8, Scope::UnitWithPayload),
     row(37, Kind::Forwarded, "Forwarded", 24..=24, Scope::Unit),
+    row(42, Kind::WriteHole, "WriteHole", WRITE_BYTES..=WRITE_BYTES, Scope::Unit),
+    row(43, Kind::ReturnedHole, "ReturnedHole", 16..=16, Scope::Unit),
 ];
 
 impl Kind {
