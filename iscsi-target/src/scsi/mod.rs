@@ -16,6 +16,7 @@ pub mod mode;
 pub mod opcodes;
 pub mod port_groups;
 pub mod protection;
+pub mod provisioning;
 pub mod report_luns;
 pub mod report_opcodes;
 pub mod sense;

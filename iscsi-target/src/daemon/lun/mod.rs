@@ -346,7 +346,7 @@ fn changes_blocks(operation: &Operation<Blocks>) -> bool {
     matches!(operation, Operation::Write { .. } | Operation::CompareAndWrite { .. })
 }
 
-/// What the disk says of bytes, of blocks, which may be larger than its own: one that it has a part of is mapped.
+/// What the disk says of bytes, in blocks, which may be larger than its own. One of which it has a part is mapped.
 fn in_blocks(found: disk::Stretch, block_bytes: u32) -> Stretch {
     let block = u64::from(block_bytes);
     match found.len / block {
@@ -369,4 +369,25 @@ fn io_result(outcome: Outcome<Blocks>) -> Option<crate::scsi::block::IoResult> {
         // Only one command asks that, and takes its answer before.
         Outcome::Map(_) | Outcome::Failed(IoError::Fenced | IoError::Path) => Err(ScsiError::Aborted),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_which_the_disk_has_a_part_is_mapped() {
+        for (len, allocated, blocks, mapped) in [
+            (4096, false, 1, false),
+            (3 * 4096 + 512, false, 3, false),
+            (512, false, 1, true),
+            (512, true, 1, true),
+            (4096 + 512, true, 2, true),
+            (8192, true, 2, true),
+        ] {
+            let found = disk::Stretch { len, allocated };
+            assert_eq!(in_blocks(found, 4096), Stretch { blocks, mapped }, "{found:?}");
+        }
+        assert_eq!(in_blocks(disk::Stretch { len: 512, allocated: false }, 512), Stretch { blocks: 1, mapped: false });
+    }
 }
