@@ -1,6 +1,6 @@
 //! Extents of blocks, payloads as the cores see them, and time.
 
-use sas_backend::buffer::Payload;
+use sas_backend::buffer::{Payload, zeroes};
 
 /// Milliseconds on a clock that never steps; only differences mean anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +58,15 @@ impl Extent {
     }
 }
 
+/// So many blocks that are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stretch {
+    /// How many; at least one.
+    pub blocks: u64,
+    /// Whether they are mapped; otherwise they are a hole, and read as zeroes.
+    pub mapped: bool,
+}
+
 /// Contents of blocks: the cores only cut and pass them on.
 pub trait Data: Clone + std::fmt::Debug {
     /// Number of blocks.
@@ -68,53 +77,121 @@ pub trait Data: Clone + std::fmt::Debug {
     /// Where it begins to differ from as many other blocks, in bytes.
     #[must_use]
     fn first_difference(&self, other: &Self) -> Option<u64>;
+    /// Whether they are a hole: blocks that were unmapped, read as zeroes and take no memory.
+    #[must_use]
+    fn is_hole(&self) -> bool {
+        false
+    }
 }
 
-/// A payload of a whole number of blocks; what production runs with.
+/// A payload of a whole number of blocks, or a hole; what production runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocks {
-    payload: Payload,
+    contents: Contents,
     block_bytes: u32,
+}
+
+/// The same without a word on how large a block is; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Bytes.
+    Bytes(Payload),
+    /// Zeroes that are nowhere.
+    Hole {
+        /// Number of blocks.
+        blocks: u64,
+    },
+}
+
+impl From<Payload> for Contents {
+    fn from(payload: Payload) -> Self {
+        Self::Bytes(payload)
+    }
 }
 
 impl Blocks {
     /// Wraps `payload`, or nothing if it is empty or not a whole number of blocks.
     #[must_use]
     pub fn new(payload: Payload, block_bytes: u32) -> Option<Self> {
-        let block = usize::try_from(block_bytes).ok()?;
-        (!payload.is_empty() && payload.len().is_multiple_of(block)).then_some(Self { payload, block_bytes })
+        Self::of(Contents::Bytes(payload), block_bytes)
     }
 
-    /// The bytes.
+    /// A hole of so many blocks, or nothing if it is empty or longer than any disk.
     #[must_use]
-    pub fn payload(&self) -> &Payload {
-        &self.payload
+    pub fn hole(blocks: u64, block_bytes: u32) -> Option<Self> {
+        Self::of(Contents::Hole { blocks }, block_bytes)
     }
 
-    /// The bytes, given up.
+    /// Either.
     #[must_use]
-    pub fn into_payload(self) -> Payload {
-        self.payload
+    pub fn of(contents: Contents, block_bytes: u32) -> Option<Self> {
+        let fits = match &contents {
+            Contents::Bytes(payload) => {
+                !payload.is_empty() && payload.len().is_multiple_of(usize::try_from(block_bytes).ok()?)
+            }
+            Contents::Hole { blocks } => *blocks > 0 && blocks.checked_mul(u64::from(block_bytes)).is_some(),
+        };
+        fits.then_some(Self { contents, block_bytes })
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.blocks() * u64::from(self.block_bytes)
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn into_contents(self) -> Contents {
+        self.contents
+    }
+
+    /// The bytes, in order; for a hole zeroes, which share the memory of a few.
+    pub fn into_payloads(self) -> impl Iterator<Item = Payload> {
+        let bytes = self.bytes();
+        let (payload, zeroes_bytes) = match self.contents {
+            Contents::Bytes(payload) => (Some(payload), 0),
+            Contents::Hole { .. } => (None, bytes),
+        };
+        payload.into_iter().chain(zeroes(zeroes_bytes))
     }
 }
 
 impl Data for Blocks {
     fn blocks(&self) -> u64 {
-        self.payload.len() as u64 / u64::from(self.block_bytes)
+        match &self.contents {
+            Contents::Bytes(payload) => payload.len() as u64 / u64::from(self.block_bytes),
+            Contents::Hole { blocks } => *blocks,
+        }
     }
 
     fn slice(&self, first: u64, blocks: u64) -> Self {
         let bytes = |count: u64| {
             usize::try_from(count * u64::from(self.block_bytes)).expect("a part of a payload is no longer than it")
         };
-        Self { payload: self.payload.slice(bytes(first)..bytes(first + blocks)), block_bytes: self.block_bytes }
+        let contents = match &self.contents {
+            Contents::Bytes(payload) => Contents::Bytes(payload.slice(bytes(first)..bytes(first + blocks))),
+            Contents::Hole { .. } => Contents::Hole { blocks },
+        };
+        Self { contents, ..*self }
     }
 
     fn first_difference(&self, other: &Self) -> Option<u64> {
-        if self.payload[..] == other.payload[..] {
+        let (mine, theirs): (&[u8], &[u8]) = match (&self.contents, &other.contents) {
+            (Contents::Hole { .. }, Contents::Hole { .. }) => return None,
+            (Contents::Bytes(bytes), Contents::Hole { .. }) | (Contents::Hole { .. }, Contents::Bytes(bytes)) => {
+                return bytes.iter().position(|byte| *byte != 0).map(|at| at as u64);
+            }
+            (Contents::Bytes(mine), Contents::Bytes(theirs)) => (mine, theirs),
+        };
+        if mine == theirs {
             return None;
         }
-        self.payload.iter().zip(&other.payload[..]).position(|(mine, theirs)| mine != theirs).map(|at| at as u64)
+        mine.iter().zip(theirs).position(|(mine, theirs)| mine != theirs).map(|at| at as u64)
+    }
+
+    fn is_hole(&self) -> bool {
+        matches!(self.contents, Contents::Hole { .. })
     }
 }
 
@@ -138,6 +215,36 @@ mod tests {
         assert!(Blocks::new(payload.slice(0..513), 512).is_none());
         let blocks = Blocks::new(payload, 512).unwrap();
         assert_eq!(blocks.blocks(), 4);
-        assert_eq!(&**blocks.slice(1, 2).payload(), &[2, 3].map(|n| [n; 512]).concat()[..]);
+        let part: Vec<u8> = blocks.slice(1, 2).into_payloads().flat_map(|payload| payload.to_vec()).collect();
+        assert_eq!(part, [2, 3].map(|n| [n; 512]).concat());
+    }
+
+    #[test]
+    fn a_hole_is_as_long_as_it_says_and_reads_as_zeroes() {
+        let hole = Blocks::hole(6000, 512).unwrap();
+        assert!(hole.is_hole() && hole.slice(17, 4000).is_hole());
+        assert_eq!((hole.blocks(), hole.slice(17, 4000).bytes()), (6000, 4000 * 512));
+        let payloads: Vec<Payload> = hole.slice(17, 4000).into_payloads().collect();
+        assert_eq!(payloads.iter().map(|payload| payload.len()).sum::<usize>(), 4000 * 512);
+        assert!(payloads.iter().all(|payload| payload.iter().all(|&byte| byte == 0)));
+        assert!(Blocks::hole(0, 512).is_none());
+        assert!(Blocks::hole(1 << 60, 4096).is_none(), "longer than any disk");
+    }
+
+    #[test]
+    fn a_hole_differs_from_the_first_byte_that_is_not_zero() {
+        let bytes = |at: usize| {
+            let mut bytes = [0; 1024];
+            bytes[at] = 1;
+            Blocks::new(sas_backend::buffer::Pool::new().copy_of(&bytes), 512).unwrap()
+        };
+        let hole = Blocks::hole(2, 512).unwrap();
+        assert_eq!(hole.first_difference(&bytes(600)), Some(600));
+        assert_eq!(bytes(1023).first_difference(&hole), Some(1023));
+        assert_eq!(hole.first_difference(&hole.clone()), None);
+        assert_eq!(
+            hole.first_difference(&Blocks::new(bytes(0).slice(1, 1).into_payloads().next().unwrap(), 512).unwrap()),
+            None
+        );
     }
 }

@@ -17,4 +17,4 @@ pub mod link;
 pub mod message;
 pub mod wire;
 
-pub use block::{Data, Extent, Millis};
+pub use block::{Data, Extent, Millis, Stretch};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sas_backend::superblock::Record;
 use sas_backend::{Epoch, Incarnation};
 
-use crate::block::{Extent, Millis};
+use crate::block::{Extent, Millis, Stretch};
 use crate::cache::Version;
 use crate::head::{IoError, Operation};
 
@@ -76,6 +76,8 @@ pub enum Forwarded {
     Done,
     /// The contents were sent before, piece by piece.
     Data,
+    /// Whether the first so many blocks are mapped.
+    Map(Stretch),
     /// Nothing has happened: not the owner (any more), or it was too old.
     NotServing,
     /// Nothing has happened: the blocks are not as expected, from this byte on.

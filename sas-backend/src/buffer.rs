@@ -5,11 +5,14 @@
 //! aligned for O_DIRECT, and return to their [`Pool`] when the last slice is dropped.
 
 pub mod receive;
+mod zeroes;
 
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use zeroes::zeroes;
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 

@@ -30,8 +30,8 @@ pub enum DiskOp {
     },
     /// Everything completed before is on stable storage when this completes.
     Flush,
-    /// The contents of the range no longer matter; it reads as zeroes or as before.
-    Discard {
+    /// The range reads as zeroes afterwards, and the disk may use its room for something else where it can.
+    Deallocate {
         /// First byte on the disk.
         offset: u64,
         /// Bytes.
@@ -44,6 +44,33 @@ pub enum DiskOp {
         /// Bytes.
         len: u64,
     },
+    /// Whether the range is allocated, as far from its beginning on as the answer is the same.
+    Map {
+        /// First byte on the disk.
+        offset: u64,
+        /// Bytes; at least a block.
+        len: u64,
+    },
+}
+
+/// What an operation brings.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The buffer of a read, filled.
+    Read(BufferMut),
+    /// The beginning of the range that was asked about.
+    Map(Stretch),
+}
+
+/// Bytes that are allocated, or that are not and read as zeroes; whole blocks, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// How many.
+    pub len: u64,
+    /// Whether they are. A disk that cannot tell says yes.
+    pub allocated: bool,
 }
 
 /// The end of one operation.
@@ -51,8 +78,8 @@ pub enum DiskOp {
 pub struct Completion {
     /// As given to [`Disk::submit`].
     pub token: Token,
-    /// For a read: its buffer, filled. For anything else: nothing.
-    pub result: Result<Option<BufferMut>, DiskError>,
+    /// What it brings.
+    pub result: Result<Answer, DiskError>,
 }
 
 /// Why an operation failed.

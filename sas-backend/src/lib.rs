@@ -11,6 +11,7 @@ pub mod buffer;
 pub mod disk;
 mod file;
 mod gate;
+mod holes;
 pub mod init;
 mod ioctl;
 pub mod probe;

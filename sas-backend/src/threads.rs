@@ -16,6 +16,7 @@ use crate::buffer::Pool;
 use crate::disk::{Completion, Disk, DiskError, DiskOp, Geometry, Token};
 use crate::file::DiskFile;
 use crate::gate::Pass;
+use crate::holes;
 use crate::work::{Next, Work, rest_of_read, rest_of_write};
 
 const THREADS: usize = 4;
@@ -33,7 +34,7 @@ pub(crate) struct ThreadDisk {
 struct Shared {
     file: Arc<DiskFile>,
     ready: Mutex<Vec<Completion>>,
-    event: EventFd,
+    event: Arc<EventFd>,
 }
 
 #[derive(Debug)]
@@ -46,6 +47,11 @@ struct Job {
 impl ThreadDisk {
     pub(crate) fn new(file: Arc<DiskFile>) -> std::io::Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Self::signalling(file, Arc::new(event), THREADS)
+    }
+
+    /// One that signals its completions where others signal theirs.
+    pub(crate) fn signalling(file: Arc<DiskFile>, event: Arc<EventFd>, threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { file, ready: Mutex::default(), event });
         let (jobs, receiver) = channel();
         let receiver = Arc::new(Mutex::new(receiver));
@@ -53,7 +59,7 @@ impl ThreadDisk {
             let (shared, receiver) = (Arc::clone(&shared), Arc::clone(&receiver));
             std::thread::Builder::new().name("disk".to_owned()).spawn(move || shared.serve(&receiver))
         };
-        let threads = (0..THREADS).map(spawn).collect::<Result<_, _>>()?;
+        let threads = (0..threads).map(spawn).collect::<Result<_, _>>()?;
         Ok(Self { shared, pool: Pool::new(), jobs: Some(jobs), threads })
     }
 
@@ -138,12 +144,16 @@ fn execute(work: &mut Work, file: &DiskFile) -> Result<usize, Errno> {
             pwritev(file, &slices, position(*offset, *done)?)
         }
         Work::Flush => nix::unistd::fdatasync(file).map(|()| 0),
-        Work::Discard { offset, len } | Work::Zero { offset, len, .. } => {
+        Work::Zero { offset, len, by, .. } => {
             let range = (position(*offset, 0)?, off_t::try_from(*len).map_err(|_| Errno::EFBIG)?);
             if range.1 == 0 {
                 return Ok(0);
             }
-            fallocate(file, work.fallocate_mode(), range.0, range.1).map(|()| 0)
+            fallocate(file, by.mode(), range.0, range.1).map(|()| 0)
+        }
+        Work::Map { offset, len, found } => {
+            *found = Some(holes::stretch(file, *offset, *len)?);
+            Ok(0)
         }
     }
 }

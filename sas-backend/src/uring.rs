@@ -1,7 +1,7 @@
 //! The disk through io_uring.
 #![expect(unsafe_code, reason = "the kernel reads and writes memory whose lifetime only this file knows")]
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -17,7 +17,7 @@ use crate::buffer::Pool;
 use crate::disk::{Completion, Disk, DiskError, DiskOp, Geometry, Token};
 use crate::file::DiskFile;
 use crate::gate::Pass;
-use crate::threads::{clear, signal};
+use crate::threads::{ThreadDisk, clear, signal};
 use crate::work::{Next, Work, rest_of_read, rest_of_write};
 
 /// Operations in the kernel at a time; more wait in the backlog, which the callers bound.
@@ -27,8 +27,10 @@ const IN_FLIGHT_MAX: u32 = 512;
 pub(crate) struct UringDisk {
     file: Arc<DiskFile>,
     pool: Pool,
-    event: EventFd,
+    event: Arc<EventFd>,
     inner: RefCell<Inner>,
+    /// A thread for what a ring cannot do; only once somebody asks for it.
+    beside: OnceCell<ThreadDisk>,
 }
 
 struct Inner {
@@ -72,8 +74,25 @@ impl UringDisk {
             return Err(Errno::ENOSYS.into());
         }
         ring.submitter().register_eventfd(event.as_fd().as_raw_fd())?;
-        let inner = Inner { ring, flights: Slab::new(), backlog: VecDeque::new(), failed: Vec::new() };
-        Ok(Self { file, pool: Pool::new(), event, inner: RefCell::new(inner) })
+        let inner = RefCell::new(Inner { ring, flights: Slab::new(), backlog: VecDeque::new(), failed: Vec::new() });
+        Ok(Self { file, pool: Pool::new(), event: Arc::new(event), inner, beside: OnceCell::new() })
+    }
+
+    fn submit_beside(&self, token: Token, op: DiskOp) {
+        if self.beside.get().is_none() {
+            match ThreadDisk::signalling(Arc::clone(&self.file), Arc::clone(&self.event), 1) {
+                Ok(thread) => drop(self.beside.set(thread)),
+                Err(error) => return self.fail(token, DiskError::from_io(&error)),
+            }
+        }
+        if let Some(thread) = self.beside.get() {
+            thread.submit(token, op);
+        }
+    }
+
+    fn fail(&self, token: Token, error: DiskError) {
+        self.inner.borrow_mut().failed.push(Completion { token, result: Err(error) });
+        signal(&self.event);
     }
 }
 
@@ -83,13 +102,12 @@ impl Disk for UringDisk {
     }
 
     fn submit(&self, token: Token, op: DiskOp) {
-        let mut inner = self.inner.borrow_mut();
+        if matches!(op, DiskOp::Map { .. }) {
+            return self.submit_beside(token, op);
+        }
         match Work::new(op, &self.file, &self.pool) {
-            Ok(work) => inner.backlog.push_back(Waiting { token, work, pass: None }),
-            Err(error) => {
-                inner.failed.push(Completion { token, result: Err(error) });
-                signal(&self.event);
-            }
+            Ok(work) => self.inner.borrow_mut().backlog.push_back(Waiting { token, work, pass: None }),
+            Err(error) => self.fail(token, error),
         }
     }
 
@@ -104,6 +122,9 @@ impl Disk for UringDisk {
 
     fn take_completions(&self, out: &mut Vec<Completion>) {
         clear(&self.event);
+        if let Some(thread) = self.beside.get() {
+            thread.take_completions(out);
+        }
         let mut inner = self.inner.borrow_mut();
         inner.reap(&self.file, out);
         if !inner.backlog.is_empty() {
@@ -210,10 +231,9 @@ fn prepare(work: &mut Work, fd: types::Fd) -> (squeue::Entry, Pieces) {
             opcode::Writev::new(fd, pieces.0.as_ptr(), count).offset(moved(*offset, *done)).build()
         }
         Work::Flush => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
-        Work::Discard { len: 0, .. } | Work::Zero { len: 0, .. } => opcode::Nop::new().build(),
-        Work::Discard { offset, len } | Work::Zero { offset, len, .. } => {
-            let (offset, len) = (*offset, *len);
-            opcode::Fallocate::new(fd, len).offset(offset).mode(work.fallocate_mode().bits()).build()
+        Work::Map { .. } | Work::Zero { len: 0, .. } => opcode::Nop::new().build(),
+        Work::Zero { offset, len, by, .. } => {
+            opcode::Fallocate::new(fd, *len).offset(*offset).mode(by.mode().bits()).build()
         }
     };
     (entry, pieces)

@@ -1,42 +1,53 @@
 //! One operation on its way through the kernel: checked, aligned, continued when the kernel did only a part of it.
 //! Whether io_uring or a thread executes it makes no difference here.
 
-use std::sync::LazyLock;
-
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 
-use crate::buffer::{BufferMut, Payload, Pool};
-use crate::disk::{DiskError, DiskOp};
-use crate::file::{DiskFile, FileKind};
+use crate::buffer::{BufferMut, Payload, Pool, zeroes};
+use crate::disk::{Answer, DiskError, DiskOp, Stretch};
+use crate::file::DiskFile;
 
 /// Pieces that one vectored call takes (UIO_MAXIOV).
 pub(crate) const PIECES_MAX: usize = 1024;
 /// Bytes that one read call asks for; the kernel does at most 2 GiB in one.
 const READ_MAX_BYTES: usize = 1 << 30;
-/// Zeroes are written from one shared buffer of this size where nothing cheaper works.
-const ZEROES_BYTES: usize = 1 << 20;
-
-static ZEROES: LazyLock<Payload> = LazyLock::new(|| {
-    let mut buffer = Pool::new().take(ZEROES_BYTES);
-    buffer.fill(0);
-    buffer.freeze()
-});
 
 /// An operation and how far it is.
 #[derive(Debug)]
 pub(crate) enum Work {
-    Read { offset: u64, into: BufferMut, done: usize },
-    Write { offset: u64, pieces: Vec<Payload>, total: usize, done: usize },
+    Read {
+        offset: u64,
+        into: BufferMut,
+        done: usize,
+    },
+    Write {
+        offset: u64,
+        pieces: Vec<Payload>,
+        total: usize,
+        done: usize,
+    },
     Flush,
-    Discard { offset: u64, len: u64 },
-    Zero { offset: u64, len: u64, by: ZeroBy },
+    Zero {
+        offset: u64,
+        len: u64,
+        by: ZeroBy,
+        otherwise: Option<ZeroBy>,
+    },
+    /// Not by io_uring, which cannot.
+    Map {
+        offset: u64,
+        len: u64,
+        found: Option<Stretch>,
+    },
 }
 
-/// The ways to write zeroes, cheapest first, that leave the work to the file system or the device.
+/// The ways to zeroes that leave the work to the file system or the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ZeroBy {
+    /// Allocated zeroes.
     Range,
+    /// A hole, which reads as zeroes in a file as well as on a device (there it is "write zeroes, and unmap if you like").
     Hole,
 }
 
@@ -46,7 +57,7 @@ pub(crate) enum Next {
     /// There is more to do.
     Again(Work),
     /// The operation has ended.
-    Done(Result<Option<BufferMut>, DiskError>),
+    Done(Result<Answer, DiskError>),
 }
 
 impl Work {
@@ -56,7 +67,9 @@ impl Work {
             DiskOp::Read { offset, into } => (*offset, size_of_memory(into.len())),
             DiskOp::Write { offset, data } => (*offset, data.iter().map(|piece| size_of_memory(piece.len())).sum()),
             DiskOp::Flush => (0, 0),
-            DiskOp::Discard { offset, len } | DiskOp::WriteZeroes { offset, len } => (*offset, *len),
+            DiskOp::Deallocate { offset, len } | DiskOp::WriteZeroes { offset, len } | DiskOp::Map { offset, len } => {
+                (*offset, *len)
+            }
         };
         check(offset, len, disk)?;
         Ok(match op {
@@ -66,19 +79,14 @@ impl Work {
                 Self::Write { offset, pieces: aligned(data, disk.align, pool), total, done: 0 }
             }
             DiskOp::Flush => Self::Flush,
-            DiskOp::Discard { offset, len } => Self::Discard { offset, len },
-            DiskOp::WriteZeroes { offset, len } => Self::Zero { offset, len, by: ZeroBy::Range },
-        })
-    }
-
-    /// How fallocate does this operation, for those that it does.
-    pub(crate) fn fallocate_mode(&self) -> FallocateFlags {
-        match self {
-            Self::Zero { by: ZeroBy::Range, .. } => {
-                FallocateFlags::FALLOC_FL_ZERO_RANGE | FallocateFlags::FALLOC_FL_KEEP_SIZE
+            DiskOp::Deallocate { offset, len } => {
+                Self::Zero { offset, len, by: ZeroBy::Hole, otherwise: Some(ZeroBy::Range) }
             }
-            _ => FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE,
-        }
+            DiskOp::WriteZeroes { offset, len } => {
+                Self::Zero { offset, len, by: ZeroBy::Range, otherwise: Some(ZeroBy::Hole) }
+            }
+            DiskOp::Map { offset, len } => Self::Map { offset, len, found: None },
+        })
     }
 
     /// Take note of what the kernel answered.
@@ -86,7 +94,7 @@ impl Work {
         match (self, answer) {
             (work, Err(Errno::EINTR | Errno::EAGAIN)) => Next::Again(work),
             (Self::Read { offset, into, done }, Ok(bytes)) => match progress(done, bytes, into.len(), disk.align) {
-                Progress::Whole => Next::Done(Ok(Some(into))),
+                Progress::Whole => Next::Done(Ok(Answer::Read(into))),
                 Progress::Part(done) => Next::Again(Self::Read { offset, into, done }),
                 Progress::Stuck => {
                     Next::Done(Err(DiskError::Path(format!("no data at byte {offset}: the disk has shrunk"))))
@@ -94,18 +102,20 @@ impl Work {
             },
             (Self::Write { offset, pieces, total, done }, Ok(bytes)) => {
                 match progress(done, bytes, total, disk.align) {
-                    Progress::Whole => Next::Done(Ok(None)),
+                    Progress::Whole => Next::Done(Ok(Answer::Done)),
                     Progress::Part(done) => Next::Again(Self::Write { offset, pieces, total, done }),
                     Progress::Stuck => {
                         Next::Done(Err(DiskError::Path(format!("nothing can be written at byte {offset}"))))
                     }
                 }
             }
-            (Self::Flush | Self::Discard { .. } | Self::Zero { .. }, Ok(_)) => Next::Done(Ok(None)),
-            // A discard is a hint.
-            (Self::Discard { .. }, Err(Errno::EOPNOTSUPP)) => Next::Done(Ok(None)),
-            (Self::Zero { offset, len, by }, Err(Errno::EOPNOTSUPP)) => {
-                Next::Again(zero_otherwise(offset, len, by, disk))
+            (Self::Flush | Self::Zero { .. }, Ok(_)) => Next::Done(Ok(Answer::Done)),
+            (Self::Zero { offset, len, otherwise, .. }, Err(Errno::EOPNOTSUPP)) => {
+                Next::Again(zero_otherwise(offset, len, otherwise))
+            }
+            (Self::Map { found, .. }, Ok(_)) => {
+                let nobody = || DiskError::Path("nobody has looked where the disk has holes".to_owned());
+                Next::Done(found.map(Answer::Map).ok_or_else(nobody))
             }
             (_, Err(errno)) => Next::Done(Err(DiskError::from_errno(errno))),
         }
@@ -143,18 +153,23 @@ fn progress(done: usize, bytes: usize, total: usize, align: usize) -> Progress {
     if now > done { Progress::Part(now) } else { Progress::Stuck }
 }
 
-fn zero_otherwise(offset: u64, len: u64, by: ZeroBy, disk: &DiskFile) -> Work {
-    // A hole in a file reads as zeroes; a discarded range of a device need not.
-    if by == ZeroBy::Range && disk.kind == FileKind::Regular {
-        return Work::Zero { offset, len, by: ZeroBy::Hole };
+impl ZeroBy {
+    pub(crate) fn mode(self) -> FallocateFlags {
+        let by = match self {
+            Self::Range => FallocateFlags::FALLOC_FL_ZERO_RANGE,
+            Self::Hole => FallocateFlags::FALLOC_FL_PUNCH_HOLE,
+        };
+        by | FallocateFlags::FALLOC_FL_KEEP_SIZE
+    }
+}
+
+/// The disk does not do it in the way that was tried: in another one, or by writing.
+fn zero_otherwise(offset: u64, len: u64, otherwise: Option<ZeroBy>) -> Work {
+    if let Some(by) = otherwise {
+        return Work::Zero { offset, len, by, otherwise: None };
     }
     let total = usize::try_from(len).unwrap_or(usize::MAX);
-    let rest = total % ZEROES_BYTES;
-    let mut pieces = vec![ZEROES.clone(); total / ZEROES_BYTES];
-    if rest != 0 {
-        pieces.push(ZEROES.slice(0..rest));
-    }
-    Work::Write { offset, pieces, total, done: 0 }
+    Work::Write { offset, pieces: zeroes(len).collect(), total, done: 0 }
 }
 
 /// What of a read is still to be filled by one call.
@@ -229,8 +244,25 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_deallocated_is_zeroed_and_in_the_end_written() {
+        let scratch = crate::testing::Scratch::new();
+        let disk = DiskFile::open(&scratch.image("disk", 8 << 20), None).unwrap();
+        let mut work = Work::new(DiskOp::Deallocate { offset: 4096, len: 3 << 20 }, &disk, &Pool::new()).unwrap();
+        for tried in [ZeroBy::Hole, ZeroBy::Range] {
+            assert!(matches!(&work, Work::Zero { offset: 4096, by, .. } if *by == tried), "{work:?}");
+            work = match work.advance(Err(Errno::EOPNOTSUPP), &disk) {
+                Next::Again(work) => work,
+                Next::Done(result) => panic!("{result:?}"),
+            };
+        }
+        let Work::Write { offset: 4096, pieces, total, done: 0 } = work else { panic!("{work:?}") };
+        assert_eq!((total, pieces.iter().map(|piece| piece.len()).sum()), (3 << 20, 3 << 20));
+        assert!(pieces.iter().all(|piece| piece.iter().all(|&byte| byte == 0)));
+    }
+
+    #[test]
     fn one_call_takes_a_bounded_number_of_pieces() {
-        let pieces = vec![ZEROES.slice(0..512); PIECES_MAX + 1];
+        let pieces: Vec<Payload> = (0..=PIECES_MAX).flat_map(|_| zeroes(512)).collect();
         assert_eq!(rest_of_write(&pieces, 0).count(), PIECES_MAX);
         assert_eq!(rest_of_write(&pieces, 513).next().unwrap().len(), 511);
         assert_eq!(rest_of_write(&pieces, 512 * PIECES_MAX).count(), 1);

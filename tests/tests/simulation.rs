@@ -15,28 +15,28 @@ fn run(seed: u64, plan: Plan) {
 #[test]
 fn one_failure_at_a_time_loses_nothing() {
     for seed in 0..400 {
-        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: false });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: false, holes: true });
     }
 }
 
 #[test]
 fn two_failures_at_once_are_reported_and_never_served() {
     for seed in 10_000..10_400 {
-        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: false });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: false, holes: true });
     }
 }
 
 #[test]
 fn a_disk_that_grows_under_faults_loses_nothing() {
     for seed in 20_000..20_300 {
-        run(seed, Plan { chaos_ms: 20_000, double_faults: seed % 3 == 0, growth: true });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: seed % 3 == 0, growth: true, holes: true });
     }
 }
 
 /// Each has failed once.
 #[test]
 fn seeds_to_remember() {
-    let single = Plan { chaos_ms: 20_000, double_faults: false, growth: false };
+    let single = Plan { chaos_ms: 20_000, double_faults: false, growth: false, holes: false };
     // The superblock that names a mirror is on its way when that dies, and lands after its owner has died as well.
     run(500_181, Plan { growth: true, ..single });
 }
@@ -47,10 +47,10 @@ fn seeds_to_remember() {
 fn many() {
     let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
     for seed in number("FROM")..number("FROM") + number("COUNT") {
-        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: false });
-        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: false });
-        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: true });
-        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: true });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: false, holes: true });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: false, holes: true });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: false, growth: true, holes: true });
+        run(seed, Plan { chaos_ms: 20_000, double_faults: true, growth: true, holes: true });
     }
 }
 
@@ -60,8 +60,11 @@ fn many() {
 fn replay() {
     let seed = std::env::var("SEED").unwrap().parse().unwrap();
     let flag = |name: &str| std::env::var(name).is_ok();
-    let mut world =
-        World::new(seed, Plan { chaos_ms: 20_000, double_faults: flag("DOUBLE"), growth: flag("GROWTH") }, true);
+    let mut world = World::new(
+        seed,
+        Plan { chaos_ms: 20_000, double_faults: flag("DOUBLE"), growth: flag("GROWTH"), holes: true },
+        true,
+    );
     let result = world.run();
     println!("{}\n{result:?}", world.log().join("\n"));
 }

@@ -44,6 +44,7 @@
 //! physical-block-bytes = 4096          # optional: what initiators align to; otherwise a block
 //! atomic-write-bytes = "64KiB"         # optional: what the disk writes whole or not at all, also when power fails
 //! removable = false                    # optional: initiators may eject the medium, and load it
+//! thin = false                         # optional: initiators may unmap blocks, which gives their room back to the disk
 //! read-only = false                    # optional
 //! # initiators = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these see it
 //! # writers = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these initiators may write; others read
@@ -176,6 +177,9 @@ pub struct Lun {
     pub atomic_write_bytes: Option<u32>,
     /// Whether initiators may eject the medium, and load it again.
     pub removable: bool,
+    /// Whether initiators may unmap blocks: what lies there is given up, reads as zeroes, and takes no room on a disk or in
+    /// a file that can have holes.
+    pub thin: bool,
     /// Whether initiators may only read.
     pub read_only: bool,
     /// The iSCSI names, in their normal form, of the only initiators for which it is there; `None`: it is for all.

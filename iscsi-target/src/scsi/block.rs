@@ -6,6 +6,7 @@ use crate::scsi::attention::Attention;
 use crate::scsi::config::UnitConfig;
 use crate::scsi::decode::{BlockCommand, Extent};
 use crate::scsi::opcodes::WRITE_ATOMIC_16;
+use crate::scsi::provisioning;
 use crate::scsi::sense::{Sense, SenseCode};
 use crate::scsi::unit::Verdict;
 use crate::scsi::{Command, DataIn, Response, Status};
@@ -78,6 +79,20 @@ pub enum BlockOp {
         /// One block; `None` is zeroes.
         pattern: Option<Payload>,
     },
+    /// Unmap them: they read as zeroes.
+    Unmap {
+        /// In order, and apart from each other.
+        extents: Vec<Extent>,
+    },
+    /// Say whether they are mapped, as far from the first on as the answer is the same.
+    Map {
+        /// First block.
+        lba: u64,
+        /// Blocks.
+        blocks: u64,
+        /// ALLOCATION LENGTH of the answer.
+        allocation: u32,
+    },
     /// Make everything stable that was acknowledged before, in these blocks at least.
     Flush {
         /// First block.
@@ -92,7 +107,7 @@ pub enum BlockOp {
 pub struct BlockIo {
     /// What to do.
     pub op: BlockOp,
-    data_out_wanted: Option<u64>,
+    pub(super) data_out_wanted: Option<u64>,
 }
 
 /// Why an operation failed.
@@ -121,6 +136,16 @@ pub enum IoError {
 /// The end of an operation: for a read its blocks, in order; otherwise nothing.
 pub type IoResult = Result<Vec<Payload>, IoError>;
 
+/// The answer to a command that became [`BlockOp::Map`]: so many blocks are mapped, or are not.
+#[must_use]
+pub fn finish_map(io: &BlockIo, blocks: u64, mapped: bool) -> Response {
+    let BlockOp::Map { lba, blocks: asked, allocation } = io.op else {
+        return finish(io, Err(IoError::Aborted));
+    };
+    let answer = provisioning::lba_status(lba, blocks.min(asked), mapped, allocation);
+    Response { data_out_wanted: io.data_out_wanted, ..answer }
+}
+
 /// The answer to the command that became `io`.
 #[must_use]
 pub fn finish(io: &BlockIo, result: IoResult) -> Response {
@@ -138,13 +163,14 @@ fn sense_of(error: IoError, op: &BlockOp) -> Sense {
         IoError::Miscompare { offset } => Sense::from(SenseCode::MISCOMPARE_DURING_VERIFY).with_information(offset),
         IoError::Medium { lba } => {
             let code = match op {
-                BlockOp::Read { .. } | BlockOp::Verify { .. } | BlockOp::Compare { .. } => {
+                BlockOp::Read { .. } | BlockOp::Verify { .. } | BlockOp::Compare { .. } | BlockOp::Map { .. } => {
                     SenseCode::UNRECOVERED_READ_ERROR
                 }
                 BlockOp::Write { .. }
                 | BlockOp::WriteAndVerify { .. }
                 | BlockOp::CompareAndWrite { .. }
                 | BlockOp::WriteSame { .. }
+                | BlockOp::Unmap { .. }
                 | BlockOp::Flush { .. } => SenseCode::WRITE_ERROR,
             };
             Sense { information: lba, ..code.into() }
@@ -185,7 +211,10 @@ fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Resul
         BlockCommand::WriteAndVerify { extent, compare } => {
             with_data(config, command, extent, |lba, data| BlockOp::WriteAndVerify { lba, data, compare })?
         }
-        BlockCommand::WriteSame { extent, no_data_out } => write_same(config, command, extent, no_data_out)?,
+        BlockCommand::WriteSame { extent, unmap, no_data_out } => {
+            write_same(config, command, extent, unmap, no_data_out)?
+        }
+        BlockCommand::Unmap { length } => provisioning::unmap(config, command, length),
         BlockCommand::PreFetch { extent } => {
             // GOOD, not CONDITION MET: nothing was put into the cache.
             check_range(config, extent)?;
@@ -208,7 +237,7 @@ fn nothing_wanted(bytes: u64) -> Verdict {
 }
 
 /// LOGICAL BLOCK ADDRESS OUT OF RANGE unless all of `extent` is on the unit; an empty one may start at its very end.
-fn check_range(config: &UnitConfig, extent: Extent) -> Result<(), Sense> {
+pub(super) fn check_range(config: &UnitConfig, extent: Extent) -> Result<(), Sense> {
     match extent.lba.checked_add(extent.blocks) {
         Some(end) if end <= config.blocks => Ok(()),
         _ => Err(SenseCode::LBA_OUT_OF_RANGE.into()),
@@ -311,12 +340,24 @@ fn block_len(config: &UnitConfig) -> usize {
     usize::try_from(config.block_bytes).expect("512 or 4096")
 }
 
-/// WRITE SAME (SBC-3 5.41): exactly one block of Data-Out, or none with NDOB. WSNZ: no length of 0.
-fn write_same(config: &UnitConfig, command: &Command, extent: Extent, no_data_out: bool) -> Result<Verdict, Sense> {
+/// WRITE SAME (SBC-3 5.41): exactly one block of Data-Out, or none with NDOB.
+///
+/// UNMAP unmaps only if that is what reads from then on return (SBC-4 4.7.3.4.4); anything but zeroes is written.
+fn write_same(
+    config: &UnitConfig,
+    command: &Command,
+    extent: Extent,
+    unmap: bool,
+    no_data_out: bool,
+) -> Result<Verdict, Sense> {
+    if unmap && !config.thin {
+        return Err(Sense::invalid_cdb(1, Some(3)));
+    }
     check_range(config, extent)?;
-    if extent.blocks == 0 {
+    if extent.blocks == 0 && config.wants_write_same_length() {
         return Err(Sense::invalid_cdb(length_field(&command.cdb), Some(7)));
     }
+    let extent = to_the_end(config, extent)?;
     check_length(config, command, extent, MAX_WRITE_SAME_BYTES)?;
     let wanted = if no_data_out { 0 } else { u64::from(config.block_bytes) };
     let pattern = match &command.data_out {
@@ -328,7 +369,13 @@ fn write_same(config: &UnitConfig, command: &Command, extent: Extent, no_data_ou
         }
     };
     let Extent { lba, blocks } = extent;
-    Ok(Verdict::Io(BlockIo { op: BlockOp::WriteSame { lba, blocks, pattern }, data_out_wanted: Some(wanted) }))
+    let are_zeroes = pattern.as_ref().is_none_or(|data| data.iter().all(|byte| *byte == 0));
+    let op = match blocks {
+        0 => return Ok(nothing_wanted(wanted)),
+        _ if unmap && are_zeroes => BlockOp::Unmap { extents: vec![extent] },
+        _ => BlockOp::WriteSame { lba, blocks, pattern },
+    };
+    Ok(Verdict::Io(BlockIo { op, data_out_wanted: Some(wanted) }))
 }
 
 #[cfg(test)]

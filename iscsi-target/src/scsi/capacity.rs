@@ -10,12 +10,15 @@ pub fn read_capacity_10(config: &UnitConfig) -> Response {
     Response::parameters([last.to_be_bytes(), config.block_bytes.to_be_bytes()].concat(), u32::MAX)
 }
 
-/// READ CAPACITY(16): no protection information, fully provisioned, aligned from block 0 on.
+/// LBPME and LBPRZ.
+const THIN: u8 = 0xC0;
+
+/// READ CAPACITY(16): no protection information, aligned from block 0 on.
 #[must_use]
 pub fn read_capacity_16(config: &UnitConfig, allocation: u32) -> Response {
     let mut bytes = (config.blocks - 1).to_be_bytes().to_vec();
     bytes.extend(config.block_bytes.to_be_bytes());
-    bytes.extend([0, config.physical_block_exponent]);
+    bytes.extend([0, config.physical_block_exponent, if config.thin { THIN } else { 0 }]);
     bytes.resize(32, 0);
     Response::parameters(bytes, allocation)
 }
@@ -30,10 +33,13 @@ mod tests {
     fn golden_bytes() {
         let ten = read_capacity_10(&config());
         assert_eq!(ten.data_in, DataIn::Parameters(vec![0, 0, 0xFF, 0xFF, 0, 0, 2, 0]));
-        let mut expected = vec![0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 2, 0, 0, 3];
+        let mut expected = vec![0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 2, 0, 0, 3, 0xC0];
         expected.resize(32, 0);
         assert_eq!(read_capacity_16(&config(), 32).data_in, DataIn::Parameters(expected.clone()));
         assert_eq!(read_capacity_16(&config(), 12).data_in, DataIn::Parameters(expected[..12].to_vec()));
+        let thick = UnitConfig { thin: false, ..config() };
+        expected[14] = 0;
+        assert_eq!(read_capacity_16(&thick, 32).data_in, DataIn::Parameters(expected));
     }
 
     #[test]

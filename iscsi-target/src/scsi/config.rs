@@ -2,7 +2,8 @@
 
 use alua::{GroupId, PortGroups, TargetPort};
 
-use crate::scsi::opcodes::{Row, WRITE_ATOMIC_16};
+use crate::scsi::decode::WRITE_SAME_UNMAP;
+use crate::scsi::opcodes::{Row, UNMAP, WRITE_ATOMIC_16, WRITE_SAME_10, WRITE_SAME_16};
 use crate::scsi::protection::Protection;
 
 /// What a logical unit is; the same on both heads but for `my_group`.
@@ -22,6 +23,8 @@ pub struct UnitConfig {
     pub physical_block_exponent: u8,
     /// RMB: the medium can be ejected and loaded.
     pub removable: bool,
+    /// Blocks can be unmapped: LBPME, and LBPRZ.
+    pub thin: bool,
     /// MAXIMUM ATOMIC TRANSFER LENGTH in bytes, a multiple of the physical block; 0: there is no WRITE ATOMIC(16).
     pub atomic_bytes: u32,
     /// Whether the disk has no rotating medium.
@@ -63,10 +66,31 @@ impl UnitConfig {
         1 << self.physical_block_exponent
     }
 
+    /// WSNZ: whether WRITE SAME refuses a length of 0 instead of going on to the end. With UNMAP it is an everyday command,
+    /// of lengths that were computed, and one that has wrapped to 0 must not wipe what lies behind.
+    #[must_use]
+    pub const fn wants_write_same_length(&self) -> bool {
+        self.thin
+    }
+
     /// Whether the unit has the command of `row`.
     #[must_use]
     pub const fn offers(&self, row: &Row) -> bool {
-        row.opcode() != WRITE_ATOMIC_16 || self.atomic_bytes > 0
+        match row.opcode() {
+            WRITE_ATOMIC_16 => self.atomic_bytes > 0,
+            UNMAP => self.thin,
+            _ => true,
+        }
+    }
+
+    /// The CDB USAGE DATA of `row`, without the bits that mean something to other units only.
+    #[must_use]
+    pub fn usage(&self, row: &Row) -> Vec<u8> {
+        let mut usage = row.usage.to_vec();
+        if matches!(row.opcode(), WRITE_SAME_10 | WRITE_SAME_16) && !self.thin {
+            usage[1] &= !WRITE_SAME_UNMAP;
+        }
+        usage
     }
 
     /// The bounds that the fields name.

@@ -139,7 +139,9 @@ pub enum BlockCommand {
     /// SBC-3 5.36 to 5.38.
     WriteAndVerify { extent: Extent, compare: bool },
     /// SBC-3 5.41, 5.42; `no_data_out` is NDOB.
-    WriteSame { extent: Extent, no_data_out: bool },
+    WriteSame { extent: Extent, unmap: bool, no_data_out: bool },
+    /// SBC-3 5.28.
+    Unmap { length: u16 },
     /// SBC-3 5.7, 5.8.
     PreFetch { extent: Extent },
     /// SBC-3 5.22, 5.23.
@@ -152,6 +154,8 @@ pub enum BlockCommand {
 pub(super) type Decoded<'a> = IResult<&'a [u8], Operation>;
 
 const DPO_FUA_FUA: u8 = 0x08;
+/// The UNMAP bit in byte 1 of WRITE SAME.
+pub(super) const WRITE_SAME_UNMAP: u8 = 0x08;
 const BYTCHK_COMPARE: u8 = 0x02;
 
 pub(super) fn test_unit_ready(cdb: &[u8]) -> Decoded<'_> {
@@ -304,8 +308,13 @@ medium! {
         BlockCommand::WriteAndVerify { extent, compare: flags & BYTCHK_COMPARE != 0 };
     write_verify_16(extent_16) flags, extent =>
         BlockCommand::WriteAndVerify { extent, compare: flags & BYTCHK_COMPARE != 0 };
-    write_same_10(extent_10) _flags, extent => BlockCommand::WriteSame { extent, no_data_out: false };
-    write_same_16(extent_16) flags, extent => BlockCommand::WriteSame { extent, no_data_out: flags & 0x01 != 0 };
+    write_same_10(extent_10) flags, extent =>
+        BlockCommand::WriteSame { extent, unmap: flags & WRITE_SAME_UNMAP != 0, no_data_out: false };
+    write_same_16(extent_16) flags, extent => BlockCommand::WriteSame {
+        extent,
+        unmap: flags & WRITE_SAME_UNMAP != 0,
+        no_data_out: flags & 0x01 != 0,
+    };
     pre_fetch_10(extent_10) _flags, extent => BlockCommand::PreFetch { extent };
     pre_fetch_16(extent_16) _flags, extent => BlockCommand::PreFetch { extent };
     synchronize_cache_10(extent_10) _flags, extent => BlockCommand::SynchronizeCache { extent };
@@ -319,6 +328,10 @@ pub(super) fn write_atomic_16(cdb: &[u8]) -> Decoded<'_> {
         Operation::Block(BlockCommand::WriteAtomic { extent, fua: flags & DPO_FUA_FUA != 0 })
     })
     .parse(cdb)
+}
+
+pub(super) fn unmap(cdb: &[u8]) -> Decoded<'_> {
+    map((take(7_usize), be_u16), |(_, length)| Operation::Block(BlockCommand::Unmap { length })).parse(cdb)
 }
 
 pub(super) fn start_stop_unit(cdb: &[u8]) -> Decoded<'_> {

@@ -1,9 +1,8 @@
-//! What a disk tells about single blocks: READ DEFECT DATA and GET LBA STATUS (SBC-3 5.17, 5.18, 5.4).
+//! READ DEFECT DATA (SBC-3 5.17, 5.18).
 
 use crate::scsi::Response;
-use crate::scsi::config::UnitConfig;
 use crate::scsi::decode::ReadDefectData;
-use crate::scsi::sense::{Sense, SenseCode};
+use crate::scsi::sense::Sense;
 
 /// The last DEFECT LIST FORMAT of the standard; then come "vendor specific" and a reserved one (SBC-3 5.17).
 const LAST_FORMAT: u8 = 0b101;
@@ -20,24 +19,10 @@ pub fn read_defect_data(request: &ReadDefectData) -> Response {
     Response::parameters(bytes, request.allocation)
 }
 
-/// Answer GET LBA STATUS: everything is mapped, as the unit is fully provisioned.
-#[must_use]
-pub fn get_lba_status(config: &UnitConfig, lba: u64, allocation: u32) -> Response {
-    if lba >= config.blocks {
-        return Response::check(SenseCode::LBA_OUT_OF_RANGE);
-    }
-    let blocks = u32::try_from(config.blocks - lba).unwrap_or(u32::MAX);
-    let mut bytes = vec![0, 0, 0, 20, 0, 0, 0, 0]; // PARAMETER DATA LENGTH
-    bytes.extend(lba.to_be_bytes());
-    bytes.extend(blocks.to_be_bytes());
-    bytes.extend([0; 4]); // PROVISIONING STATUS: mapped
-    Response::parameters(bytes, allocation)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scsi::unit::tests::{config, data};
+    use crate::scsi::unit::tests::data;
 
     #[test]
     fn empty_lists_in_the_format_that_was_asked_for() {
@@ -49,22 +34,6 @@ mod tests {
             let refused = |byte| Response::check(Sense::invalid_cdb(byte, Some(2)));
             assert_eq!(read_defect_data(&asked(false, 0x10, format)), refused(2));
             assert_eq!(read_defect_data(&asked(true, 0x10, format)), refused(1));
-        }
-    }
-
-    #[test]
-    fn every_block_from_the_first_that_is_asked_for_is_mapped() {
-        #[rustfmt::skip]
-        assert_eq!(data(get_lba_status(&config(), 0x100, 24)), [
-            0, 0, 0, 20, 0, 0, 0, 0,
-            0, 0, 0, 0, 0, 0, 1, 0,   0, 0, 0xFF, 0,   0, 0, 0, 0,
-        ]);
-        assert_eq!(data(get_lba_status(&config(), 0xFFFF, 24))[16..20], [0, 0, 0, 1]);
-        assert_eq!(data(get_lba_status(&config(), 0, 8)).len(), 8);
-        let large = UnitConfig { blocks: 1 << 40, ..config() };
-        assert_eq!(data(get_lba_status(&large, 1, 24))[16..20], [0xFF; 4]);
-        for lba in [0x1_0000, 1 << 63, u64::MAX] {
-            assert_eq!(get_lba_status(&config(), lba, 24), Response::check(SenseCode::LBA_OUT_OF_RANGE));
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod opcodes;
 
 pub mod port_groups;
 pub mod protection;
+pub mod provisioning;
 pub mod report_luns;
 pub mod report_opcodes;
 pub mod reservation;

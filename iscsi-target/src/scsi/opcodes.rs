@@ -104,6 +104,12 @@ pub struct Row {
 
 /// OPERATION CODE of WRITE ATOMIC(16), which not every unit offers.
 pub const WRITE_ATOMIC_16: u8 = 0x9C;
+/// OPERATION CODE of UNMAP, likewise.
+pub const UNMAP: u8 = 0x42;
+/// OPERATION CODE of WRITE SAME(10).
+pub const WRITE_SAME_10: u8 = 0x41;
+/// OPERATION CODE of WRITE SAME(16).
+pub const WRITE_SAME_16: u8 = 0x93;
 /// Bits of byte 1 that hold a service action.
 const SERVICE_ACTION: u8 = 0x1F;
 
@@ -173,7 +179,7 @@ macro_rules! table {
     (@action $action:literal) => { Some($action) };
 }
 
-// Bits left out on purpose: RDPROTECT, WRPROTECT and VRPROTECT (no protection information), UNMAP and ANCHOR (not thin),
+// Bits left out on purpose: RDPROTECT, WRPROTECT and VRPROTECT (no protection information), ANCHOR (ANC_SUP is 0),
 // ATOMIC BOUNDARY, POWER CONDITION MODIFIER, NACA. FUA_NV and SYNC_NV are obsolete and harmless; GROUP NUMBER
 // only sorts statistics; DPO is a hint.
 #[rustfmt::skip]
@@ -198,7 +204,8 @@ table! {
     "PRE-FETCH(10)"             [0x34, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]   pre_fetch_10 None Medium Read Read;
     "SYNCHRONIZE CACHE(10)"     [0x35, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]   synchronize_cache_10 None Medium Change Flush;
     "READ DEFECT DATA(10)"      [0x37, 0, 0x1F, 0, 0, 0, 0, 0xFF, 0xFF, 0]                  read_defect_data_10 In Medium Read Medium;
-    "WRITE SAME(10)"            [0x41, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]      write_same_10 Out Medium Change Write;
+    "WRITE SAME(10)"            [0x41, 0x08, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]      write_same_10 Out Medium Change Write;
+    "UNMAP"                     [0x42, 0, 0, 0, 0, 0, 0x1F, 0xFF, 0xFF, 0]                  unmap Out Medium Change Write;
     "LOG SENSE"                 [0x4D, 0, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0]         log_sense In Configuration Persistent Free;
     "MODE SELECT(10)"           [0x55, 0x10, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]                  mode_select_10 Out Configuration Change Free;
     "RESERVE(10)"               [0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           reserve None Medium Change Free;
@@ -223,7 +230,7 @@ table! {
     "VERIFY(16)"                [0x8F, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] verify_16 Out Medium Read Read;
     "PRE-FETCH(16)"             [0x90, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] pre_fetch_16 None Medium Read Read;
     "SYNCHRONIZE CACHE(16)"     [0x91, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] synchronize_cache_16 None Medium Change Flush;
-    "WRITE SAME(16)"            [0x93, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_same_16 Out Medium Change Write;
+    "WRITE SAME(16)"            [0x93, 0x09, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_same_16 Out Medium Change Write;
     "WRITE ATOMIC(16)"          [0x9C, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0x1F, 0] write_atomic_16 Out Medium Change Write;
     "READ CAPACITY(16)" / 0x10  [0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] read_capacity_16 In Configuration Always Medium;
     "GET LBA STATUS" / 0x12     [0x9E, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] get_lba_status In Medium Read Medium;

@@ -33,7 +33,7 @@ pub fn operation_codes(config: &UnitConfig, request: &ReportOpcodes) -> Response
         (0b010 | 0b011, _) => exact(),
         _ => return Response::check(Sense::invalid_cdb(2, Some(2))),
     };
-    Response::parameters(one_command(row, request.timeouts), request.allocation)
+    Response::parameters(one_command(config, row, request.timeouts), request.allocation)
 }
 
 fn all_commands(config: &UnitConfig, timeouts: bool) -> Vec<u8> {
@@ -51,11 +51,11 @@ fn all_commands(config: &UnitConfig, timeouts: bool) -> Vec<u8> {
     bytes
 }
 
-fn one_command(row: Option<&Row>, timeouts: bool) -> Vec<u8> {
+fn one_command(config: &UnitConfig, row: Option<&Row>, timeouts: bool) -> Vec<u8> {
     let Some(row) = row else { return vec![0, NOT_SUPPORTED, 0, 0] };
     let mut bytes = vec![0, SUPPORTED | if timeouts { ONE_COMMAND_CTDP } else { 0 }];
     bytes.extend(cdb_length(row));
-    bytes.extend(row.usage);
+    bytes.extend(config.usage(row));
     if timeouts {
         bytes.extend(timeouts_descriptor());
     }
@@ -101,7 +101,7 @@ mod tests {
     fn all_commands_lists_every_row_once() {
         let plain = reported(0, 0, 0, false).unwrap();
         assert_eq!(plain.len(), 4 + 8 * TABLE.len());
-        assert_eq!(plain[..12], [0, 0, 1, 0xD0, 0x00, 0, 0, 0, 0, 0, 0, 6]);
+        assert_eq!(plain[..12], [0, 0, 1, 0xD8, 0x00, 0, 0, 0, 0, 0, 0, 6]);
         assert!(plain[4..].chunks(8).any(|entry| entry == [0x9E, 0, 0, 0x10, 0, 1, 0, 16]));
         let timed = reported(0, 0, 0, true).unwrap();
         assert_eq!(timed.len(), 4 + 20 * TABLE.len());
@@ -141,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn atomic_writes_are_listed_where_they_are_offered() {
-        let config = UnitConfig { atomic_bytes: 0, ..config() };
+    fn what_not_every_unit_has_is_listed_where_it_is_offered() {
+        let config = UnitConfig { atomic_bytes: 0, thin: false, ..config() };
         let request =
             |options, opcode| ReportOpcodes { timeouts: false, options, opcode, service_action: 0, allocation: 65535 };
         let data = |config: &UnitConfig, request| match operation_codes(config, &request).data_in {
@@ -150,8 +150,14 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(data(&config, request(1, 0x9C)), [0, 1, 0, 0]);
-        assert_eq!(data(&config, request(0, 0)).len(), 4 + 8 * (TABLE.len() - 1));
+        assert_eq!(data(&config, request(1, 0x42)), [0, 1, 0, 0]);
+        assert_eq!(data(&config, request(0, 0)).len(), 4 + 8 * (TABLE.len() - 2));
         assert_eq!(reported(1, 0x9C, 0, false).unwrap()[..5], [0, 3, 0, 16, 0x9C]);
+        assert_eq!(reported(1, 0x42, 0, false).unwrap()[..5], [0, 3, 0, 10, 0x42]);
+        for (write_same, thick, thin) in [(0x41, 0, 0x08), (0x93, 0x01, 0x09)] {
+            assert_eq!(data(&config, request(1, write_same))[4..6], [write_same, thick]);
+            assert_eq!(reported(1, write_same, 0, false).unwrap()[4..6], [write_same, thin]);
+        }
     }
 
     #[test]

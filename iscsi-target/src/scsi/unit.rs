@@ -23,7 +23,7 @@ use crate::scsi::reservation::state::State;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
 use crate::scsi::{
     Command, InitiatorPort, NexusId, Response, Status, capacity, defects, inquiry, log, missing_lun, mode, port_groups,
-    report_opcodes, reservation, vpd,
+    provisioning, report_opcodes, reservation, vpd,
 };
 
 pub use reserved::{Decision, Wished};
@@ -389,7 +389,9 @@ impl LogicalUnit {
             Operation::ReadCapacity10 => capacity::read_capacity_10(config).into(),
             Operation::ReadCapacity16 { allocation } => capacity::read_capacity_16(config, allocation).into(),
             Operation::ReadDefectData(request) => defects::read_defect_data(&request).into(),
-            Operation::GetLbaStatus { lba, allocation } => defects::get_lba_status(config, lba, allocation).into(),
+            Operation::GetLbaStatus { lba, allocation } => {
+                provisioning::get_lba_status(config, command, lba, allocation)
+            }
             Operation::LogSense { page_control, page, subpage, pointer, allocation } => {
                 log::sense(page_control, page, subpage, pointer, allocation).into()
             }

@@ -5,9 +5,14 @@ use alua::TargetPort;
 use crate::scsi::block::{MAX_COMPARE_AND_WRITE_BLOCKS, MAX_TRANSFER_BYTES, MAX_WRITE_SAME_BYTES};
 use crate::scsi::config::UnitConfig;
 use crate::scsi::inquiry::{PRODUCT, VENDOR};
+use crate::scsi::provisioning::{MAX_UNMAP_BYTES, MAX_UNMAP_DESCRIPTORS};
 
 /// Pages that there are, in ascending order. No page B6h: there are no zones.
 const PAGES: [u8; 9] = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1, 0xB2];
+/// OPTIMAL UNMAP GRANULARITY, unless a physical block is larger: file systems give back nothing smaller.
+const UNMAP_GRANULARITY_BYTES: u32 = 4096;
+/// UGAVALID, before the UNMAP GRANULARITY ALIGNMENT.
+const UGAVALID: u32 = 1 << 31;
 /// OPTIMAL TRANSFER LENGTH: larger commands gain nothing.
 const OPTIMAL_TRANSFER_BYTES: u32 = 1 << 20;
 
@@ -23,7 +28,7 @@ pub fn page(config: &UnitConfig, ports: &[TargetPort], port: Option<&TargetPort>
         0x88 => scsi_ports(config, ports),
         0xB0 => block_limits(config),
         0xB1 => block_device_characteristics(config),
-        0xB2 => provisioning(),
+        0xB2 => provisioning(config),
         _ => return None,
     };
     let length = u16::try_from(body.len()).expect("a page of at most 255 ports and a few strings");
@@ -144,11 +149,18 @@ fn scsi_ports(config: &UnitConfig, ports: &[TargetPort]) -> Vec<u8> {
 fn block_limits(config: &UnitConfig) -> Vec<u8> {
     let in_blocks = |bytes: u32| bytes / config.block_bytes;
     let granularity = 1_u16 << config.physical_block_exponent;
-    let mut bytes = vec![0x01, MAX_COMPARE_AND_WRITE_BLOCKS]; // WSNZ
+    let mut bytes = vec![u8::from(config.wants_write_same_length()), MAX_COMPARE_AND_WRITE_BLOCKS]; // WSNZ
     bytes.extend(granularity.to_be_bytes());
     bytes.extend(in_blocks(MAX_TRANSFER_BYTES).to_be_bytes());
     bytes.extend(in_blocks(OPTIMAL_TRANSFER_BYTES).to_be_bytes());
-    bytes.resize(32, 0); // no prefetch limit, no UNMAP
+    bytes.resize(16, 0); // no prefetch limit
+    if config.thin {
+        bytes.extend(in_blocks(MAX_UNMAP_BYTES).to_be_bytes());
+        bytes.extend(u32::from(MAX_UNMAP_DESCRIPTORS).to_be_bytes());
+        bytes.extend(in_blocks(UNMAP_GRANULARITY_BYTES).max(granularity.into()).to_be_bytes());
+        bytes.extend(UGAVALID.to_be_bytes()); // from block 0 on
+    }
+    bytes.resize(32, 0);
     bytes.extend(u64::from(in_blocks(MAX_WRITE_SAME_BYTES)).to_be_bytes());
     if config.atomic_bytes > 0 {
         bytes.extend(in_blocks(config.atomic_bytes).to_be_bytes());
@@ -166,9 +178,10 @@ fn block_device_characteristics(config: &UnitConfig) -> Vec<u8> {
     bytes
 }
 
-/// Page B2h (SBC-3 6.6): fully provisioned, so there is nothing to unmap.
-fn provisioning() -> Vec<u8> {
-    vec![0; 4]
+/// Page B2h (SBC-3 6.6): no threshold. Thin: LBPU, LBPWS, LBPWS10 and LBPRZ, PROVISIONING TYPE "thin"; otherwise there is
+/// nothing to unmap.
+fn provisioning(config: &UnitConfig) -> Vec<u8> {
+    if config.thin { vec![0, 0xE4, 0x02, 0] } else { vec![0; 4] }
 }
 
 #[cfg(test)]
@@ -226,14 +239,19 @@ mod tests {
     #[test]
     fn limits_golden_bytes() {
         let mut expected = vec![1, 255, 0, 8, 0, 0, 0x80, 0, 0, 0, 8, 0];
-        expected.resize(32, 0);
+        expected.resize(16, 0);
+        expected.extend([0, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0x80, 0, 0, 0]);
         expected.extend([0, 0, 0, 0, 0, 0, 0x80, 0]);
         expected.extend([0, 0, 1, 0, 0, 0, 0, 8, 0, 0, 0, 8]);
         expected.resize(60, 0);
         assert_eq!(body(0xB0), expected);
-        let config = UnitConfig { atomic_bytes: 0, ..config() };
+        let plain = UnitConfig { atomic_bytes: 0, thin: false, ..config() };
+        expected[0] = 0;
+        expected[16..32].fill(0);
         expected[40..].fill(0);
-        assert_eq!(block_limits(&config), expected);
+        assert_eq!(block_limits(&plain), expected);
+        let coarse = UnitConfig { physical_block_exponent: 7, ..config() };
+        assert_eq!(block_limits(&coarse)[24..28], [0, 0, 0, 128]);
     }
 
     #[test]
@@ -242,6 +260,7 @@ mod tests {
         assert_eq!(body(0x86).len(), 60);
         assert_eq!(body(0x87), [0x3F, 0xFF, 0, 0]);
         assert_eq!((body(0xB1).len(), &body(0xB1)[..2]), (60, &[0, 1][..]));
-        assert_eq!(body(0xB2), [0; 4]);
+        assert_eq!(body(0xB2), [0, 0xE4, 2, 0]);
+        assert_eq!(provisioning(&UnitConfig { thin: false, ..config() }), [0; 4]);
     }
 }

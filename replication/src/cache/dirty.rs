@@ -64,6 +64,14 @@ pub struct Run<D> {
     pub pieces: Vec<(Extent, Version, D)>,
 }
 
+impl<D: Data> Run<D> {
+    /// Whether it makes a hole; otherwise none of it is one.
+    #[must_use]
+    pub fn is_hole(&self) -> bool {
+        self.pieces.first().is_some_and(|(_, _, data)| data.is_hole())
+    }
+}
+
 /// The dirty blocks of one logical unit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DirtyMap<D> {
@@ -167,7 +175,7 @@ impl<D: Data> DirtyMap<D> {
     }
 
     /// The next adjacent ripe pieces in disk order, of at most `most_blocks` blocks unless one piece is larger, skipping
-    /// what is `blocked`. They are *writing* from now on.
+    /// what is `blocked`; all of them holes, or none. They are *writing* from now on.
     pub fn next_run(&mut self, most_blocks: u64, blocked: impl Fn(Extent) -> bool) -> Option<Run<D>> {
         /// How many blocked pieces are looked at before giving up until something changes.
         const TRIES: usize = 64;
@@ -178,7 +186,8 @@ impl<D: Data> DirtyMap<D> {
         run.pieces.push(self.start_writing(first));
         while let Some(next) = self.ripe.get(&run.extent.end()).copied() {
             let extent = self.extent_at(next);
-            if run.extent.blocks + extent.blocks > most_blocks || blocked(extent) {
+            let alike = self.pieces.get(&next).is_some_and(|piece| piece.data.is_hole() == run.is_hole());
+            if run.extent.blocks + extent.blocks > most_blocks || !alike || blocked(extent) {
                 break;
             }
             run.pieces.push(self.start_writing(next));

@@ -6,7 +6,7 @@ use sas_backend::superblock::Record;
 use sas_backend::{Epoch, HeadId, Incarnation};
 
 use super::claim::Ownership;
-use crate::block::{Extent, Millis};
+use crate::block::{Extent, Millis, Stretch};
 use crate::message::{Message, Mode};
 
 /// What a head is told once.
@@ -68,7 +68,9 @@ pub struct OrderId(pub u64);
 pub enum Operation<D> {
     /// The contents of an extent.
     Read(Extent),
-    /// New contents.
+    /// Whether an extent is mapped, as far from its first block on as the answer is the same, or a part of that.
+    Map(Extent),
+    /// New contents; a hole unmaps the blocks.
     Write {
         /// Where.
         extent: Extent,
@@ -96,7 +98,10 @@ impl<D> Operation<D> {
     /// The blocks that it reads or changes.
     pub(super) fn extent(&self) -> Option<Extent> {
         match self {
-            Self::Read(extent) | Self::Write { extent, .. } | Self::CompareAndWrite { extent, .. } => Some(*extent),
+            Self::Read(extent)
+            | Self::Map(extent)
+            | Self::Write { extent, .. }
+            | Self::CompareAndWrite { extent, .. } => Some(*extent),
             Self::Flush | Self::Ask(_) => None,
         }
     }
@@ -192,6 +197,13 @@ pub enum Event<D> {
         /// How.
         result: Result<Option<D>, IoError>,
     },
+    /// A [`DiskCommand::Map`] has ended well.
+    Mapped {
+        /// Which.
+        id: IoId,
+        /// What the disk has from the first block on.
+        stretch: Stretch,
+    },
     /// [`Action::ReadSuperblock`] has ended.
     SuperblockRead(Result<Ownership, StorageError>),
     /// [`Action::WriteSuperblock`] has ended.
@@ -240,8 +252,12 @@ pub enum Event<D> {
 pub enum DiskCommand<D> {
     /// Bring the contents.
     Read(Extent),
-    /// Write the pieces one after the other from the first block of the extent on.
+    /// Write the pieces one after the other from the first block of the extent on; none of them is a hole.
     Write(Extent, Vec<D>),
+    /// Make a hole of it.
+    Deallocate(Extent),
+    /// Say whether it is mapped; [`Event::Mapped`] brings the answer if there is one.
+    Map(Extent),
     /// Everything written before is durable when this is done.
     Flush,
 }
@@ -253,6 +269,8 @@ pub enum Outcome<D> {
     Done,
     /// The contents, in order.
     Data(Vec<D>),
+    /// Whether the first so many blocks are mapped.
+    Map(Stretch),
     /// This head does not serve (any more); nothing has happened.
     NotServing,
     /// The blocks are not as expected, from this byte on; nothing has happened.

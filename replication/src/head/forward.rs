@@ -112,6 +112,7 @@ impl<D: Data> Core<D> {
         let outcome = match end {
             Forwarded::Done => Outcome::Done,
             Forwarded::Data => Outcome::Data(pieces),
+            Forwarded::Map(stretch) => Outcome::Map(stretch),
             Forwarded::NotServing => Outcome::NotServing,
             Forwarded::Miscompare(at) => Outcome::Miscompare(at),
             Forwarded::Reserved => Outcome::Reserved,
@@ -169,6 +170,7 @@ impl<D: Data> Core<D> {
                 }
                 Forwarded::Data
             }
+            Outcome::Map(stretch) => Forwarded::Map(stretch),
             Outcome::NotServing => Forwarded::NotServing,
             Outcome::Miscompare(at) => Forwarded::Miscompare(at),
             Outcome::Reserved => Forwarded::Reserved,

@@ -170,7 +170,7 @@ impl<D: Data> Head<D> {
     /// Take in one event; then [`Head::poll_action`] until it has nothing more.
     pub fn handle(&mut self, now: Millis, event: Event<D>) {
         self.core.now = now;
-        if matches!(event, Event::Disk { .. }) {
+        if matches!(event, Event::Disk { .. } | Event::Mapped { .. }) {
             self.core.in_flight = self.core.in_flight.saturating_sub(1);
         }
         let next = match event {

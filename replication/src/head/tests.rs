@@ -26,6 +26,7 @@ impl Data for Mark {
 mod compare;
 mod forward;
 mod growth;
+mod holes;
 mod record;
 
 type A = Action<Mark>;

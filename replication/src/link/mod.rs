@@ -29,13 +29,13 @@ mod units;
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
 
-use sas_backend::buffer::{Payload, Pool};
+use sas_backend::buffer::Pool;
 
 pub use event::{Config, LinkEvent};
 pub use handshake::differing_keys;
 pub use units::Units;
 
-use crate::block::{Blocks, Data, Millis};
+use crate::block::{Blocks, Contents, Data, Millis};
 use crate::message::Message;
 use crate::wire::message::exchange_data;
 use crate::wire::{
@@ -307,12 +307,12 @@ impl Link {
         }
     }
 
-    fn on_message(&mut self, unit: u32, generation: Generation, message: Message<Payload>) {
+    fn on_message(&mut self, unit: u32, generation: Generation, message: Message<Contents>) {
         let Some(block_bytes) = self.units_mut().accepts(unit, generation) else {
             self.dropped += 1;
             return;
         };
-        match exchange_data(message, |payload, count| whole_blocks(payload, count, block_bytes)) {
+        match exchange_data(message, |contents, count| whole_blocks(contents, count, block_bytes)) {
             Ok(message) => self.events.push_back(LinkEvent::Message { unit, message }),
             Err(why) => self.close(&why),
         }
@@ -382,20 +382,28 @@ impl Link {
     }
 }
 
-/// The bytes, or their number if there are too many.
-fn fitting(blocks: Blocks) -> Result<Payload, usize> {
-    let payload = blocks.into_payload();
-    if payload.len() > MAX_PAYLOAD_BYTES { Err(payload.len()) } else { Ok(payload) }
+/// The contents, or the number of their bytes if there are too many. A hole is short whatever its length.
+fn fitting(blocks: Blocks) -> Result<Contents, usize> {
+    match blocks.into_contents() {
+        Contents::Bytes(payload) if payload.len() > MAX_PAYLOAD_BYTES => Err(payload.len()),
+        contents => Ok(contents),
+    }
 }
 
-fn whole_blocks(payload: Payload, count: Option<u64>, block_bytes: u32) -> Result<Blocks, String> {
-    let bytes = payload.len();
-    Blocks::new(payload, block_bytes).filter(|blocks| count.is_none_or(|count| blocks.blocks() == count)).ok_or_else(
-        || match count {
-            Some(count) => format!("{bytes} bytes for {count} blocks of {block_bytes} bytes"),
-            None => format!("{bytes} bytes are not whole blocks of {block_bytes} bytes"),
-        },
-    )
+/// `count` is what the message says besides; without it a hole is part of what was read, and so no longer than a payload.
+fn whole_blocks(contents: Contents, count: Option<u64>, block_bytes: u32) -> Result<Blocks, String> {
+    let length = match &contents {
+        Contents::Bytes(payload) => format!("{} bytes", payload.len()),
+        Contents::Hole { blocks } => format!("a hole of {blocks} blocks"),
+    };
+    let fits = |blocks: &Blocks| match count {
+        Some(count) => blocks.blocks() == count,
+        None => blocks.bytes() <= MAX_PAYLOAD_BYTES as u64,
+    };
+    Blocks::of(contents, block_bytes).filter(fits).ok_or_else(|| match count {
+        Some(count) => format!("{length} for {count} blocks of {block_bytes} bytes"),
+        None => format!("{length} are not whole blocks of {block_bytes} bytes, or too many"),
+    })
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sas_backend::buffer::Payload;
-
+use crate::block::Contents;
 use crate::message::Message;
 use crate::wire::{ClientConnection, Frame, Generation};
 
@@ -22,7 +21,7 @@ pub(super) struct Outbox {
     clients: Option<Vec<ClientConnection>>,
     urgent: VecDeque<Frame>,
     /// Never an empty queue.
-    units: BTreeMap<u32, VecDeque<(Generation, Message<Payload>)>>,
+    units: BTreeMap<u32, VecDeque<(Generation, Message<Contents>)>>,
     /// The units that have something waiting, each once.
     turns: VecDeque<u32>,
     /// Frames in `urgent` and `units`.
@@ -49,7 +48,7 @@ impl Outbox {
         self.frames += 1;
     }
 
-    pub(super) fn push_message(&mut self, unit: u32, generation: Generation, message: Message<Payload>) {
+    pub(super) fn push_message(&mut self, unit: u32, generation: Generation, message: Message<Contents>) {
         if matches!(message, Message::LeaseRequest { .. } | Message::LeaseGrant { .. }) {
             self.push(Frame::Message { unit, generation, message });
             return;
@@ -110,7 +109,7 @@ impl Outbox {
     }
 }
 
-fn supersedes(new: &Message<Payload>, old: &Message<Payload>) -> bool {
+fn supersedes(new: &Message<Contents>, old: &Message<Contents>) -> bool {
     match (new, old) {
         (Message::Confirmed { tag, .. }, Message::Confirmed { tag: before, .. }) => tag == before,
         _ => false,

@@ -79,6 +79,8 @@ pub(super) enum Kind {
     Answer,
     Record,
     RecordKnown,
+    WriteHole,
+    ReturnedHole,
 }
 
 /// Whether a kind is about the connection or about a unit, and may have a payload.
@@ -102,7 +104,7 @@ const fn row(number: u16, kind: Kind, name: &'static str, body_bytes: RangeInclu
     Row { kind, number, name, body_bytes, scope }
 }
 
-pub(super) static KINDS: [Row; 35] = [
+pub(super) static KINDS: [Row; 37] = [
     row(1, Kind::Hello, "Hello", HELLO_BYTES..=HELLO_BYTES, Scope::Link),
     row(2, Kind::Proof, "Proof", 32..=32, Scope::Link),
     row(3, Kind::Agreement, "Agreement", 1..=MAX_AGREEMENT_BYTES, Scope::Link),
@@ -138,6 +140,8 @@ pub(super) static KINDS: [Row; 35] = [
     row(39, Kind::Answer, "Answer", 8..=8 + WORDS_MAX_BYTES, Scope::Unit),
     row(40, Kind::Record, "Record", 16..=16 + RECORD_MAX_BYTES, Scope::Unit),
     row(41, Kind::RecordKnown, "RecordKnown", 8..=8, Scope::Unit),
+    row(42, Kind::WriteHole, "WriteHole", WRITE_BYTES..=WRITE_BYTES, Scope::Unit),
+    row(43, Kind::ReturnedHole, "ReturnedHole", 16..=16, Scope::Unit),
 ];
 
 impl Kind {

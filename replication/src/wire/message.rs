@@ -26,12 +26,16 @@
 //! | 39 | Answer | number (8), the answer |
 //! | 40 | Record | number (8), kept (1), 7 zero, the record |
 //! | 41 | RecordKnown | number (8) |
+//! | 42 | Write of a hole | as of a Write |
+//! | 43 | Returned, of a hole | number (8), blocks (8) |
 //!
 //! A tag is epoch (8), invitation (8). The roles are 0 starting, 1 standby, 2 changing, 3 owner; the detail of a standby
 //! is its claim (0 unknown, 1 no, 2 yes), that of an owner its mode (0 solo, 1 draining, 2 joining, 3 mirrored,
 //! 4 degrading, 5 handing over), and 0 for the others. The operations are 0 read, 1 write, 2 write with force unit access,
-//! 3 flush (lba and blocks are 0), 4 compare and write, 5 the same with force unit access; the ends 0 done, 1 data, 2 not
-//! serving, 3 reserved, 4 fenced, 5 medium, 6 no space, 7 path, 8 miscompare (for the others where it differs is 0).
+//! 3 flush (lba and blocks are 0), 4 compare and write, 5 the same with force unit access, 8 map, 9 write
+//! a hole, 10 the same with force unit access; the ends 0 done, 1 data, 2 not serving, 3 reserved, 4 fenced, 5 medium, 6 no
+//! space, 7 path, 8 miscompare, 9 mapped, 10 a hole (for these two the number of blocks stands for where it differs; for the
+//! others that is 0).
 //!
 //! Whatever is counted stays below 2^63, so that counting on never overflows; extents end below that, too.
 
@@ -42,11 +46,12 @@ use nom::number::complete::{le_u8, le_u32, le_u64};
 use nom::sequence::{pair, terminated};
 use nom::{IResult, Parser};
 use sas_backend::Epoch;
+use sas_backend::buffer::Payload;
 use sas_backend::superblock::Record;
 
 use super::control::{incarnation, whole};
 use super::header::Kind;
-use crate::block::{Extent, Millis};
+use crate::block::{Contents, Extent, Millis, Stretch};
 use crate::cache::Version;
 use crate::head::{IoError, Operation};
 use crate::message::{Forwarded, Message, Mode, PeerRole, PeerState, Tag};
@@ -62,7 +67,7 @@ const COUNT_END: u64 = 1 << 63;
 
 const MODES: [Mode; 6] =
     [Mode::Solo, Mode::Draining, Mode::Joining, Mode::Mirrored, Mode::Degrading, Mode::HandingOver];
-const ENDS: [Forwarded; 9] = [
+const ENDS: [Forwarded; 11] = [
     Forwarded::Done,
     Forwarded::Data,
     Forwarded::NotServing,
@@ -72,6 +77,8 @@ const ENDS: [Forwarded; 9] = [
     Forwarded::Failed(IoError::NoSpace),
     Forwarded::Failed(IoError::Path),
     Forwarded::Miscompare(0),
+    Forwarded::Map(Stretch { blocks: 0, mapped: true }),
+    Forwarded::Map(Stretch { blocks: 0, mapped: false }),
 ];
 const READ: u8 = 0;
 const WRITE: u8 = 1;
@@ -79,6 +86,9 @@ const WRITE_FUA: u8 = 2;
 const FLUSH: u8 = 3;
 const COMPARE: u8 = 4;
 const COMPARE_FUA: u8 = 5;
+const MAP: u8 = 8;
+const HOLE: u8 = 9;
+const HOLE_FUA: u8 = 10;
 const CLAIMS: [Option<bool>; 3] = [None, Some(false), Some(true)];
 
 /// Exchanges the contents that a message carries, if it does; and so many blocks, where it says how many.
@@ -111,6 +121,7 @@ pub fn exchange_data<A, B, E>(
         Message::Forward { number, heard, operation } => {
             let operation = match operation {
                 Operation::Read(extent) => Operation::Read(extent),
+                Operation::Map(extent) => Operation::Map(extent),
                 Operation::Write { extent, data, fua } => {
                     Operation::Write { extent, data: exchange(data, Some(extent.blocks))?, fua }
                 }
@@ -132,20 +143,25 @@ pub fn exchange_data<A, B, E>(
     })
 }
 
-/// The contents that a message carries.
-pub(super) fn data_of<D>(message: &Message<D>) -> Option<&D> {
+/// The payload that a message carries.
+pub(super) fn payload_of(message: &Message<Contents>) -> Option<&Payload> {
     match message {
-        Message::Write { data, .. }
+        Message::Write { data: Contents::Bytes(payload), .. }
         | Message::Forward {
-            operation: Operation::Write { data, .. } | Operation::CompareAndWrite { data, .. }, ..
+            operation:
+                Operation::Write { data: Contents::Bytes(payload), .. }
+                | Operation::CompareAndWrite { data: Contents::Bytes(payload), .. },
+            ..
         }
-        | Message::Returned { data, .. } => Some(data),
+        | Message::Returned { data: Contents::Bytes(payload), .. } => Some(payload),
         _ => None,
     }
 }
 
-pub(super) fn kind_of<D>(message: &Message<D>) -> Kind {
+pub(super) fn kind_of(message: &Message<Contents>) -> Kind {
     match message {
+        Message::Write { data: Contents::Hole { .. }, .. } => Kind::WriteHole,
+        Message::Returned { data: Contents::Hole { .. }, .. } => Kind::ReturnedHole,
         Message::State(_) => Kind::State,
         Message::Invite(_) => Kind::Invite,
         Message::Accepted(_) => Kind::Accepted,
@@ -174,7 +190,7 @@ pub(super) fn kind_of<D>(message: &Message<D>) -> Kind {
 }
 
 /// The body.
-pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) {
+pub(super) fn emit(message: &Message<Contents>, out: &mut Vec<u8>) {
     let mut put = |numbers: &[u64]| out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     let mut put_tagged = |tag: &Tag, numbers: &[u64]| {
         put(&[tag.epoch.0, tag.invitation]);
@@ -203,9 +219,9 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) {
             out.extend(&question[..]);
         }
         Message::Forward { number, heard, operation } => put(&forward_numbers(*number, *heard, operation)),
-        Message::CancelForwarded { number }
-        | Message::Returned { number, data: _ }
-        | Message::RecordKnown { number } => put(&[*number]),
+        Message::CancelForwarded { number } | Message::RecordKnown { number } => put(&[*number]),
+        Message::Returned { number, data: Contents::Bytes(_) } => put(&[*number]),
+        Message::Returned { number, data: Contents::Hole { blocks } } => put(&[*number, *blocks]),
         Message::Answer { number, answer } => {
             put(&[*number]);
             out.extend(&answer[..]);
@@ -216,18 +232,22 @@ pub(super) fn emit<D>(message: &Message<D>, out: &mut Vec<u8>) {
         }
         Message::Forwarded { number, end } => {
             let (end, at) = match end {
-                Forwarded::Miscompare(at) => (&Forwarded::Miscompare(0), *at),
-                end => (end, 0),
+                Forwarded::Miscompare(at) => (Forwarded::Miscompare(0), *at),
+                Forwarded::Map(stretch) => (Forwarded::Map(Stretch { blocks: 0, ..*stretch }), stretch.blocks),
+                end => (*end, 0),
             };
-            put(&[*number, u64::from(index_of(&ENDS, end)), at]);
+            put(&[*number, u64::from(index_of(&ENDS, &end)), at]);
         }
     }
 }
 
 /// The numbers of a Forward's body.
-fn forward_numbers<D>(number: u64, heard: Millis, operation: &Operation<D>) -> [u64; 5] {
+fn forward_numbers(number: u64, heard: Millis, operation: &Operation<Contents>) -> [u64; 5] {
     let (operation, extent) = match operation {
         Operation::Read(extent) => (READ, Some(extent)),
+        Operation::Map(extent) => (MAP, Some(extent)),
+        Operation::Write { extent, fua: false, data: Contents::Hole { .. } } => (HOLE, Some(extent)),
+        Operation::Write { extent, fua: true, data: Contents::Hole { .. } } => (HOLE_FUA, Some(extent)),
         Operation::Write { extent, fua: false, .. } => (WRITE, Some(extent)),
         Operation::Write { extent, fua: true, .. } => (WRITE_FUA, Some(extent)),
         Operation::CompareAndWrite { extent, fua: false, .. } => (COMPARE, Some(extent)),
@@ -239,13 +259,15 @@ fn forward_numbers<D>(number: u64, heard: Millis, operation: &Operation<D>) -> [
 }
 
 /// `None` if the body makes no sense, or the kind is not a message.
-pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Message<D>> {
+pub(super) fn parse(kind: Kind, body: &[u8], payload: Option<Payload>) -> Option<Message<Contents>> {
+    let data = payload.map(Contents::Bytes);
     match kind {
         Kind::State => whole(state, body).map(Message::State),
         Kind::Invite => whole(tag, body).map(Message::Invite),
         Kind::Accepted => whole(tag, body).map(Message::Accepted),
-        Kind::Write => {
+        Kind::Write | Kind::WriteHole => {
             let ((tag, position), (version, extent)) = whole(pair(pair(tag, count), pair(version, extent)), body)?;
+            let data = if kind == Kind::WriteHole { Some(Contents::Hole { blocks: extent.blocks }) } else { data };
             Some(Message::Write { tag, position, version, extent, data: data? })
         }
         Kind::Confirmed => whole(pair(tag, count), body).map(|(tag, position)| Message::Confirmed { tag, position }),
@@ -267,8 +289,13 @@ pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Messa
             let ((number, heard), operation) = whole(pair(pair(count, le_u64), operation), body)?;
             let operation = match (operation, data) {
                 ((READ, Some(extent)), None) => Operation::Read(extent),
+                ((MAP, Some(extent)), None) => Operation::Map(extent),
                 ((WRITE, Some(extent)), Some(data)) => Operation::Write { extent, data, fua: false },
                 ((WRITE_FUA, Some(extent)), Some(data)) => Operation::Write { extent, data, fua: true },
+                ((hole @ (HOLE | HOLE_FUA), Some(extent)), None) => {
+                    let data = Contents::Hole { blocks: extent.blocks };
+                    Operation::Write { extent, data, fua: hole == HOLE_FUA }
+                }
                 ((COMPARE, Some(extent)), Some(data)) => Operation::CompareAndWrite { extent, data, fua: false },
                 ((COMPARE_FUA, Some(extent)), Some(data)) => Operation::CompareAndWrite { extent, data, fua: true },
                 ((FLUSH, None), None) => Operation::Flush,
@@ -280,6 +307,10 @@ pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Messa
         Kind::Returned => {
             let number = whole(count, body)?;
             Some(Message::Returned { number, data: data? })
+        }
+        Kind::ReturnedHole => {
+            let (number, blocks) = whole(pair(count, count), body)?;
+            (blocks > 0).then_some(Message::Returned { number, data: Contents::Hole { blocks } })
         }
         Kind::Ask => {
             let (question, (number, heard)) = pair(count, le_u64::<_, Error<&[u8]>>).parse_complete(body).ok()?;
@@ -352,7 +383,7 @@ fn extent(input: &[u8]) -> IResult<&[u8], Extent> {
 fn operation(input: &[u8]) -> IResult<&[u8], (u8, Option<Extent>)> {
     let of = |(operation, (lba, blocks)): (u8, (u64, u64))| match (operation, blocks) {
         (FLUSH, 0) if lba == 0 => Some((operation, None)),
-        (READ..=WRITE_FUA | COMPARE | COMPARE_FUA, 1..) if lba + blocks <= COUNT_END => {
+        (READ..=WRITE_FUA | COMPARE | COMPARE_FUA | MAP..=HOLE_FUA, 1..) if lba + blocks <= COUNT_END => {
             Some((operation, Some(Extent::new(lba, blocks))))
         }
         _ => None,
@@ -363,6 +394,8 @@ fn operation(input: &[u8]) -> IResult<&[u8], (u8, Option<Extent>)> {
 fn end(input: &[u8]) -> IResult<&[u8], Forwarded> {
     let of = |(end, at): (u8, u64)| match (ENDS.get(usize::from(end))?, at) {
         (Forwarded::Miscompare(_), at) => Some(Forwarded::Miscompare(at)),
+        (Forwarded::Map(stretch), blocks @ 1..) => Some(Forwarded::Map(Stretch { blocks, ..*stretch })),
+        (Forwarded::Map(_), _) => None,
         (end, 0) => Some(*end),
         _ => None,
     };

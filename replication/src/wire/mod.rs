@@ -28,6 +28,7 @@ pub use header::{HEADER_BYTES, VERSION};
 pub use portals::{ClientConnection, Endpoint, OwnAddresses, PortalState};
 pub use settings::UnitSettings;
 
+use crate::block::Contents;
 use crate::message::Message;
 use header::{Header, Kind};
 
@@ -107,7 +108,7 @@ pub enum Frame {
         /// The receiver's generation, as the sender knows it.
         generation: Generation,
         /// The message.
-        message: Message<Payload>,
+        message: Message<Contents>,
     },
 }
 
@@ -136,7 +137,7 @@ impl Frame {
             _ => (0, 0),
         };
         let payload = match self {
-            Self::Message { message, .. } => message::data_of(message).cloned(),
+            Self::Message { message, .. } => message::payload_of(message).cloned(),
             _ => None,
         };
         let payload_bytes = payload.as_ref().map_or(0, |payload| payload.len());

@@ -6,7 +6,7 @@ use sas_backend::{Epoch, HeadId, Incarnation};
 
 use super::header::Header;
 use super::*;
-use crate::block::{Extent, Millis};
+use crate::block::{Contents, Extent, Millis, Stretch};
 use crate::cache::Version;
 use crate::head::{IoError, Operation};
 use crate::message::{Forwarded, Mode, PeerRole, PeerState, Tag};
@@ -30,7 +30,7 @@ fn unit_settings() -> UnitSettings {
     UnitSettings::new(settings(&[("disk", "/d")]), settings(&[("name", "db"), ("writers", "")]))
 }
 
-fn of_unit(message: Message<Payload>) -> Frame {
+fn of_unit(message: Message<Contents>) -> Frame {
     Frame::Message { unit: 7, generation: generation(), message }
 }
 
@@ -48,6 +48,7 @@ fn golden() -> Vec<(Frame, &'static str, &'static str)> {
     all.extend(golden_messages());
     all.extend(golden_forwarding());
     all.extend(golden_records());
+    all.extend(golden_holes());
     all.extend(golden_portals());
     all
 }
@@ -193,7 +194,7 @@ fn golden_messages() -> Vec<(Frame, &'static str, &'static str)> {
                 position: 1,
                 version: Version(2),
                 extent: Extent::new(0x40, 1),
-                data: Pool::new().copy_of(&[0x77; 512]),
+                data: Pool::new().copy_of(&[0x77; 512]).into(),
             }),
             "5457484c0100130007000000300000008877665544332211000200009cb20b61df29de009297406f",
             "020100000000000003000000000000000100000000000000020000000000000040000000000000000100000000000000",
@@ -283,7 +284,7 @@ fn golden_forwarding() -> Vec<(Frame, &'static str, &'static str)> {
                 heard: Millis(1000),
                 operation: Operation::Write {
                     extent: Extent::new(0x40, 1),
-                    data: Pool::new().copy_of(&[0x77; 512]),
+                    data: Pool::new().copy_of(&[0x77; 512]).into(),
                     fua: true,
                 },
             }),
@@ -296,7 +297,7 @@ fn golden_forwarding() -> Vec<(Frame, &'static str, &'static str)> {
             "0500000000000000",
         ),
         (
-            of_unit(Message::Returned { number: 5, data: Pool::new().copy_of(&[0x77; 512]) }),
+            of_unit(Message::Returned { number: 5, data: Pool::new().copy_of(&[0x77; 512]).into() }),
             "5457484c010024000700000008000000887766554433221100020000c04d09e4df29de00cae48143",
             "0500000000000000",
         ),
@@ -316,7 +317,7 @@ fn golden_forwarding() -> Vec<(Frame, &'static str, &'static str)> {
                 heard: Millis(1000),
                 operation: Operation::CompareAndWrite {
                     extent: Extent::new(0x40, 1),
-                    data: Pool::new().copy_of(&[0x77; 1024]),
+                    data: Pool::new().copy_of(&[0x77; 1024]).into(),
                     fua: false,
                 },
             }),
@@ -351,6 +352,44 @@ fn golden_records() -> Vec<(Frame, &'static str, &'static str)> {
             of_unit(Message::RecordKnown { number: 5 }),
             "5457484c010029000700000008000000887766554433221100000000c04d09e4000000004cc4baca",
             "0500000000000000",
+        ),
+    ]
+}
+
+fn golden_holes() -> Vec<(Frame, &'static str, &'static str)> {
+    let (extent, hole) = (Extent::new(0x40, 0x1_0000), Contents::Hole { blocks: 0x1_0000 });
+    let forward = |number, operation| of_unit(Message::Forward { number, heard: Millis(1000), operation });
+    let map = |mapped| Forwarded::Map(Stretch { blocks: 0x20, mapped });
+    vec![
+        (
+            of_unit(Message::Write { tag: TAG, position: 1, version: Version(2), extent, data: hole.clone() }),
+            "5457484c01002a000700000030000000887766554433221100000000a2a407c7000000002b4175f4",
+            "020100000000000003000000000000000100000000000000020000000000000040000000000000000000010000000000",
+        ),
+        (
+            forward(6, Operation::Write { extent, data: hole, fua: false }),
+            "5457484c010022000700000028000000887766554433221100000000c3d0587e00000000e3765513",
+            "0600000000000000e803000000000000090000000000000040000000000000000000010000000000",
+        ),
+        (
+            forward(8, Operation::Map(extent)),
+            "5457484c0100220007000000280000008877665544332211000000002b1e26f10000000010004d87",
+            "0800000000000000e803000000000000080000000000000040000000000000000000010000000000",
+        ),
+        (
+            of_unit(Message::Returned { number: 5, data: Contents::Hole { blocks: 0x20 } }),
+            "5457484c01002b000700000010000000887766554433221100000000665e787b000000005b582322",
+            "05000000000000002000000000000000",
+        ),
+        (
+            of_unit(Message::Forwarded { number: 8, end: map(true) }),
+            "5457484c010025000700000018000000887766554433221100000000eb12313200000000121b35f6",
+            "080000000000000009000000000000002000000000000000",
+        ),
+        (
+            of_unit(Message::Forwarded { number: 8, end: map(false) }),
+            "5457484c0100250007000000180000008877665544332211000000001872c92100000000712a093d",
+            "08000000000000000a000000000000002000000000000000",
         ),
     ]
 }
@@ -448,7 +487,8 @@ fn every_kind_has_golden_bytes() {
 fn an_emitted_write_shares_its_payload() {
     let data = Pool::new().copy_of(&[1; 4096]);
     let extent = Extent::new(0, 8);
-    let frame = of_unit(Message::Write { tag: TAG, position: 1, version: Version(1), extent, data: data.clone() });
+    let frame =
+        of_unit(Message::Write { tag: TAG, position: 1, version: Version(1), extent, data: data.clone().into() });
     assert_eq!(frame.emit().payload.unwrap().as_ptr(), data.as_ptr());
 }
 
@@ -499,7 +539,13 @@ fn bodies_that_make_no_sense_are_refused() {
     nonsense(&of("2200"), &put(16, 3));
     nonsense(&of("2200"), &put(16, 6));
     nonsense(&of("2200"), &put(17, 1));
+    // An answer about no blocks, no such end, a hole of no blocks, one of more than are counted.
     nonsense(&of("2500"), &put(8, 9));
+    nonsense(&of("2500"), &put(8, 11));
+    let hole = of_unit(Message::Returned { number: 5, data: Contents::Hole { blocks: 0x20 } });
+    nonsense(&hole, &put(8, 0));
+    nonsense(&hole, &put(15, 0x80));
+    nonsense(&of("2200"), &put(16, 11));
     nonsense(&of("2500"), &put(16, 1));
     nonsense(&of("2600"), &put(7, 0x80));
     nonsense(&of("2800"), &put(8, 2));

@@ -1,13 +1,13 @@
 //! Every operation on both file systems, through the ring and through the threads.
 
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::*;
 use crate::buffer::Payload;
+use crate::disk::{Answer, Stretch};
 use crate::testing::Scratch;
-use crate::threads::ThreadDisk;
 
 const SIZE: u64 = 8 << 20;
 
@@ -35,7 +35,19 @@ fn run(disk: &dyn Disk, op: DiskOp) -> Result<Option<Vec<u8>>, DiskError> {
     disk.submit(Token(1), op);
     disk.kick();
     let completion = wait_for(disk, 1).pop().unwrap();
-    completion.result.map(|buffer| buffer.map(|buffer| buffer.to_vec()))
+    completion.result.map(|answer| match answer {
+        Answer::Read(buffer) => Some(buffer.to_vec()),
+        Answer::Done | Answer::Map(_) => None,
+    })
+}
+
+fn map(disk: &dyn Disk, offset: u64, len: u64) -> Stretch {
+    disk.submit(Token(1), DiskOp::Map { offset, len });
+    disk.kick();
+    match wait_for(disk, 1).pop().unwrap().result {
+        Ok(Answer::Map(stretch)) => stretch,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn read(disk: &dyn Disk, offset: u64, len: usize) -> Vec<u8> {
@@ -62,9 +74,26 @@ fn what_is_written_is_read_and_zeroes_are_zeroes() {
         assert!(read(disk, 1 << 20, bytes.len()) == bytes);
 
         assert_eq!(run(disk, DiskOp::WriteZeroes { offset: 1 << 20, len: 1 << 20 }), Ok(None));
-        assert_eq!(run(disk, DiskOp::Discard { offset: 2 << 20, len: 4096 }), Ok(None));
+        assert_eq!(run(disk, DiskOp::Deallocate { offset: 2 << 20, len: 4096 }), Ok(None));
         assert!(read(disk, 1 << 20, (1 << 20) + 4096).iter().all(|&byte| byte == 0));
         assert!(read(disk, (2 << 20) + 4096, 4096) == bytes[(1 << 20) + 4096..(1 << 20) + 8192]);
+    });
+}
+
+#[test]
+fn what_is_deallocated_becomes_a_hole() {
+    each_disk(|disk, file| {
+        let len = 2 << 20;
+        let data = vec![Pool::new().copy_of(&pattern(2 << 20))];
+        assert_eq!(run(disk, DiskOp::Write { offset: 1 << 20, data }), Ok(None));
+        assert_eq!(map(disk, 0, SIZE), Stretch { len: 1 << 20, allocated: false });
+        assert_eq!(map(disk, 1 << 20, SIZE - (1 << 20)), Stretch { len, allocated: true });
+        let used = || file.file.metadata().unwrap().blocks() * 512;
+        assert!(used() >= len, "{}", used());
+        assert_eq!(run(disk, DiskOp::Deallocate { offset: 1 << 20, len }), Ok(None));
+        assert_eq!(map(disk, 0, SIZE), Stretch { len: SIZE, allocated: false });
+        assert!(used() < len, "{}", used());
+        assert!(read(disk, 1 << 20, 2 << 20).iter().all(|&byte| byte == 0));
     });
 }
 
@@ -103,7 +132,8 @@ fn what_does_not_fit_the_disk_is_refused() {
             DiskOp::Read { offset: 100, into: block() },
             DiskOp::Read { offset: u64::MAX - 511, into: block() },
             DiskOp::Write { offset: SIZE - 512, data: vec![block().freeze(), block().freeze()] },
-            DiskOp::Discard { offset: 512, len: SIZE },
+            DiskOp::Deallocate { offset: 512, len: SIZE },
+            DiskOp::Map { offset: 512, len: SIZE },
             DiskOp::WriteZeroes { offset: 0, len: 100 },
         ] {
             assert!(matches!(run(disk, op), Err(DiskError::Path(_))));

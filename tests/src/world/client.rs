@@ -7,7 +7,7 @@ use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
 use sas_backend::HeadId;
 
 use super::daemon::Numbers;
-use super::{BLOCKS, CLIENTS, Entry, Marks, World, slot_of};
+use super::{BLOCKS, CLIENTS, Entry, Marks, World, ZEROES, slot_of};
 
 pub(super) struct Client {
     number: u64,
@@ -34,10 +34,16 @@ enum Want {
     Write {
         extent: Extent,
         mark: u64,
+        hole: bool,
         fua: bool,
         over: Option<Vec<u64>>,
     },
     Read {
+        extent: Extent,
+        floors: Vec<u64>,
+    },
+    /// What of it is a hole; zeroes that are read count as such.
+    Map {
         extent: Extent,
         floors: Vec<u64>,
     },
@@ -95,7 +101,7 @@ impl World {
         }
         // What a read may return is known when it is sent, not when somebody first thought of it.
         let mut want = self.clients[number].want.clone().expect("just set");
-        if let Want::Read { extent, floors } = &mut want {
+        if let Want::Read { extent, floors } | Want::Map { extent, floors } = &mut want {
             *floors = (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect();
             self.clients[number].want = Some(want.clone());
         }
@@ -105,7 +111,9 @@ impl World {
         let head = self.clients[number].head;
         let slot = &self.slots[slot_of(head)];
         let fits = match &want {
-            Want::Write { extent, .. } | Want::Read { extent, .. } => extent.end() <= slot.blocks,
+            Want::Write { extent, .. } | Want::Read { extent, .. } | Want::Map { extent, .. } => {
+                extent.end() <= slot.blocks
+            }
             Want::Flush | Want::Raise(_) => true,
         };
         let takes_io = matches!(slot.access, Access::Serving | Access::Forwarding);
@@ -126,14 +134,21 @@ impl World {
         self.at(patience, Entry::Patience { of, op });
         let delay = self.between(0, 2);
         let operation = match want {
-            Want::Write { extent, mark, fua, over } => {
+            Want::Write { extent, hole: true, fua, .. } => {
+                Operation::Write { extent, data: Marks::Hole(extent.blocks), fua }
+            }
+            Want::Write { extent, mark, fua, over, .. } => {
                 let marks = vec![mark; super::index(extent.blocks)];
                 match over {
-                    Some(over) => Operation::CompareAndWrite { extent, data: Marks([over, marks].concat()), fua },
-                    None => Operation::Write { extent, data: Marks(marks), fua },
+                    Some(over) => {
+                        let data = Marks::Written([over, marks].concat());
+                        Operation::CompareAndWrite { extent, data, fua }
+                    }
+                    None => Operation::Write { extent, data: Marks::Written(marks), fua },
                 }
             }
             Want::Read { extent, .. } => Operation::Read(extent),
+            Want::Map { extent, .. } => Operation::Map(extent),
             Want::Flush => Operation::Flush,
             Want::Raise(number) => {
                 self.at(delay, Entry::Raise { at: head, life, of, op, number });
@@ -170,6 +185,9 @@ impl World {
         if self.blocks_seen > BLOCKS && self.chance(30) {
             return self.want_of_new_blocks(of);
         }
+        if self.plan.holes && self.chance(25) {
+            return self.want_of_holes(of);
+        }
         let mine = BLOCKS / CLIENTS;
         if self.chance(3) {
             let client = &mut self.clients[super::index(of)];
@@ -186,9 +204,10 @@ impl World {
                 for lba in extent.lba..extent.end() {
                     self.oracle.issued(lba, mark);
                 }
-                let over =
-                    self.chance(15).then(|| (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect());
-                Want::Write { extent, mark, fua: self.chance(20), over }
+                let there = |lba| self.oracle.contents(lba, self.oracle.floor(lba));
+                let before = (extent.lba..extent.end()).map(there).collect();
+                let over = self.chance(15).then_some(before);
+                Want::Write { extent, mark, hole: false, fua: self.chance(20), over }
             }
             6..=8 => {
                 let lba = self.between(0, BLOCKS - 1);
@@ -199,6 +218,23 @@ impl World {
         }
     }
 
+    /// Make one of one's own blocks, or look where they are.
+    fn want_of_holes(&mut self, of: u64) -> Want {
+        if self.chance(40) {
+            let lba = self.between(0, BLOCKS - 1);
+            return Want::Map { extent: Extent::new(lba, BLOCKS - lba), floors: Vec::new() };
+        }
+        let mine = BLOCKS / CLIENTS;
+        let lba = of * mine + self.between(0, mine - 1);
+        let extent = Extent::new(lba, self.between(1, (of + 1) * mine - lba));
+        self.clients[super::index(of)].marks += 1;
+        let mark = self.clients[super::index(of)].marks;
+        for lba in extent.lba..extent.end() {
+            self.oracle.issued_hole(lba, mark);
+        }
+        Want::Write { extent, mark, hole: true, fua: self.chance(20), over: None }
+    }
+
     /// Something with the blocks that were not there at first; each belongs to one client.
     fn want_of_new_blocks(&mut self, of: u64) -> Want {
         let lba = self.between(BLOCKS, self.blocks_seen - 1);
@@ -207,7 +243,7 @@ impl World {
             self.clients[super::index(of)].marks += 1;
             let mark = self.clients[super::index(of)].marks;
             self.oracle.issued(lba, mark);
-            return Want::Write { extent, mark, fua: false, over: None };
+            return Want::Write { extent, mark, hole: false, fua: false, over: None };
         }
         let blocks = self.between(1, 8).min(self.blocks_seen - lba);
         Want::Read { extent: Extent::new(lba, blocks), floors: Vec::new() }
@@ -225,7 +261,7 @@ impl World {
         client.asked = None;
         // A standby learns of growth a moment after the owner's clients.
         let serves = self.slots[slot_of(of)].access == Access::Serving;
-        if serves && matches!(outcome, Outcome::Done | Outcome::Data(_)) {
+        if serves && matches!(outcome, Outcome::Done | Outcome::Data(_) | Outcome::Map(_)) {
             self.check_size(of)?;
         }
         let client = &mut self.clients[number];
@@ -261,12 +297,23 @@ impl World {
             (Outcome::Data(parts), Some(Want::Read { extent, floors })) => {
                 client.want = None;
                 self.report.reads += 1;
-                let marks: Vec<u64> = parts.into_iter().flat_map(|part| part.0).collect();
+                let marks: Vec<u64> = parts.iter().flat_map(Marks::to_vec).collect();
                 if marks.len() != floors.len() {
                     return Err(format!("a read of {extent:?} returned {} blocks", marks.len()));
                 }
                 for ((lba, floor), mark) in (extent.lba..extent.end()).zip(floors).zip(marks) {
                     self.oracle.read(lba, floor, mark)?;
+                }
+            }
+            (Outcome::Map(stretch), Some(Want::Map { extent, floors })) => {
+                client.want = None;
+                if !(1..=extent.blocks).contains(&stretch.blocks) {
+                    return Err(format!("{stretch:?} does not say anything about {extent:?}"));
+                }
+                let told = if stretch.mapped { 0 } else { stretch.blocks };
+                self.report.holes += told;
+                for (lba, floor) in (extent.lba..extent.lba + told).zip(floors) {
+                    self.oracle.read(lba, floor, ZEROES).map_err(|why| format!("told of a hole: {why}"))?;
                 }
             }
             (Outcome::NotServing | Outcome::Reserved | Outcome::Failed(_), _) => {

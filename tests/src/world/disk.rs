@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use replication::head::{Action, Capacity, DiskCommand, Event, IoError, IoId, Ownership, StorageError};
-use replication::{Data, Millis};
+use replication::{Data, Extent, Millis, Stretch};
 use sas_backend::superblock::Record;
 use sas_backend::{Epoch, HeadId, Incarnation};
 
 use super::records::{Place, Records};
-use super::{BLOCKS, Entry, Marks, World, index, slot_of};
+use super::{BLOCKS, Entry, Marks, World, ZEROES, index, slot_of};
 
 /// What no client has written.
 pub(super) const GARBAGE: u64 = u64::MAX;
@@ -94,6 +94,14 @@ impl SimDisk {
             serial: 0,
         }
     }
+
+    /// Whether the first blocks are a hole, as far as the answer is the same.
+    fn map(&self, extent: Extent) -> Stretch {
+        let is_hole = |mark: &u64| *mark == ZEROES;
+        let blocks = &self.blocks[index(extent.lba)..index(extent.end())];
+        let mapped = !is_hole(&blocks[0]);
+        Stretch { blocks: blocks.iter().take_while(|mark| is_hole(mark) != mapped).count() as u64, mapped }
+    }
 }
 
 impl World {
@@ -109,20 +117,31 @@ impl World {
 
     pub(super) fn on_disk_effect(&mut self, of: HeadId, serial: u64) -> Result<(), String> {
         let Some(Command { life, aborted, id, command }) = self.disk.commands.remove(&serial) else { return Ok(()) };
-        let result = if !aborted && self.disk.registered[slot_of(of)] == Some(life) {
+        let allowed = !aborted && self.disk.registered[slot_of(of)] == Some(life);
+        if let (true, DiskCommand::Map(extent)) = (allowed, &command) {
+            let stretch = self.disk.map(*extent);
+            let delay = self.between(0, 3);
+            self.at(delay, Entry::Deliver { to: of, life, event: Box::new(Event::Mapped { id, stretch }) });
+            return Ok(());
+        }
+        let result = if allowed {
             Ok(match command {
                 DiskCommand::Read(extent) => {
-                    Some(Marks(self.disk.blocks[index(extent.lba)..index(extent.end())].to_vec()))
+                    Some(Marks::Written(self.disk.blocks[index(extent.lba)..index(extent.end())].to_vec()))
                 }
                 DiskCommand::Write(extent, pieces) => {
                     let mut lba = extent.lba;
                     for piece in pieces {
-                        self.disk.blocks[index(lba)..index(lba + piece.blocks())].copy_from_slice(&piece.0);
+                        self.disk.blocks[index(lba)..index(lba + piece.blocks())].copy_from_slice(&piece.to_vec());
                         lba += piece.blocks();
                     }
                     None
                 }
-                DiskCommand::Flush => None,
+                DiskCommand::Deallocate(extent) => {
+                    self.disk.blocks[index(extent.lba)..index(extent.end())].fill(ZEROES);
+                    None
+                }
+                DiskCommand::Flush | DiskCommand::Map(_) => None,
             })
         } else {
             Err(IoError::Fenced)

@@ -39,19 +39,46 @@ const LEASE_MS: u64 = 200;
 const TAKEOVER_MS: u64 = 300;
 const CLIENTS: u64 = 4;
 
-/// Contents of blocks: the number of the write that they come from.
+/// Contents of blocks: the number of the write that they come from, [`ZEROES`] where that was none or made a hole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Marks(pub Vec<u64>);
+pub enum Marks {
+    /// One for each block.
+    Written(Vec<u64>),
+    /// So many blocks.
+    Hole(u64),
+}
+
+/// What a block has that nobody has written, or that is a hole.
+const ZEROES: u64 = 0;
+
+impl Marks {
+    fn to_vec(&self) -> Vec<u64> {
+        match self {
+            Self::Written(marks) => marks.clone(),
+            Self::Hole(blocks) => vec![ZEROES; index(*blocks)],
+        }
+    }
+}
 
 impl Data for Marks {
     fn blocks(&self) -> u64 {
-        self.0.len() as u64
+        match self {
+            Self::Written(marks) => marks.len() as u64,
+            Self::Hole(blocks) => *blocks,
+        }
     }
     fn slice(&self, first: u64, blocks: u64) -> Self {
-        Self(self.0[index(first)..index(first + blocks)].to_vec())
+        match self {
+            Self::Written(marks) => Self::Written(marks[index(first)..index(first + blocks)].to_vec()),
+            Self::Hole(_) => Self::Hole(blocks),
+        }
     }
     fn first_difference(&self, other: &Self) -> Option<u64> {
-        self.0.iter().zip(&other.0).position(|(mine, theirs)| mine != theirs).map(|at| at as u64 * 512)
+        let (mine, theirs) = (self.to_vec(), other.to_vec());
+        mine.iter().zip(&theirs).position(|(mine, theirs)| mine != theirs).map(|at| at as u64 * 512)
+    }
+    fn is_hole(&self) -> bool {
+        matches!(self, Self::Hole(_))
     }
 }
 
@@ -68,6 +95,8 @@ pub struct Plan {
     pub double_faults: bool,
     /// Whether the disk grows now and then, and the unit shall follow.
     pub growth: bool,
+    /// Whether clients unmap blocks, and ask which ones are.
+    pub holes: bool,
 }
 
 /// How a run ended.
@@ -77,6 +106,8 @@ pub struct Report {
     pub acknowledged: u64,
     /// Reads that were checked.
     pub reads: u64,
+    /// Blocks of which clients were told that they are a hole, which was checked.
+    pub holes: u64,
     /// Takeovers and handovers.
     pub owners: u64,
     /// Losses that were reported and accepted.

@@ -3,8 +3,12 @@
 //! Each block has one writer, whose writes are numbered upwards and never overlap in time. A read must not be older than
 //! the last acknowledged write, nor older than what an earlier read returned; both as they stood when the read began.
 //! A write without an answer is *unknown*: it may be there or not, until somebody has read it.
+//!
+//! A write that makes a hole leaves no mark. Whoever reads zeroes has read the oldest such write that he may read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ZEROES;
 
 use super::daemon::Numbers;
 
@@ -14,12 +18,26 @@ pub struct Oracle {
     floor: BTreeMap<u64, u64>,
     newest: BTreeMap<u64, u64>,
     numbers: Numbers,
+    /// The writes that make holes.
+    holes: BTreeSet<(u64, u64)>,
 }
 
 impl Oracle {
     /// A write was issued.
     pub fn issued(&mut self, lba: u64, mark: u64) {
         self.newest.insert(lba, mark);
+    }
+
+    /// A write was issued that makes a hole.
+    pub fn issued_hole(&mut self, lba: u64, mark: u64) {
+        self.issued(lba, mark);
+        self.holes.insert((lba, mark));
+    }
+
+    /// What a block has after this write.
+    #[must_use]
+    pub fn contents(&self, lba: u64, mark: u64) -> u64 {
+        if self.holes.contains(&(lba, mark)) { ZEROES } else { mark }
     }
 
     /// A write was acknowledged.
@@ -40,6 +58,8 @@ impl Oracle {
     /// What is wrong with it.
     pub fn read(&mut self, lba: u64, floor: u64, mark: u64) -> Result<(), String> {
         let newest = self.newest.get(&lba).copied().unwrap_or_default();
+        let hole = || self.holes.range((lba, floor)..=(lba, newest)).next().map(|(_, mark)| *mark);
+        let mark = if mark == ZEROES && floor > 0 { hole().unwrap_or(ZEROES) } else { mark };
         if mark < floor {
             return Err(format!("block {lba}: read {mark} after {floor} was acknowledged or read"));
         }

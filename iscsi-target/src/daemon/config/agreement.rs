@@ -110,6 +110,9 @@ impl Lun {
         if self.removable {
             settings.insert(self.key("removable"), "true".to_owned());
         }
+        if self.thin {
+            settings.insert(self.key("thin"), "true".to_owned());
+        }
         settings
     }
 

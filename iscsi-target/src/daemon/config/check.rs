@@ -381,6 +381,7 @@ fn check_lun(
     let atomic_write_bytes =
         check_unit_of_writing(atomic, least, &key("atomic-write-bytes"), raw::ATOMIC_RIGHT, findings);
     let removable = raw.removable.is_some_and(Spanned::into_inner);
+    let thin = raw.thin.is_some_and(Spanned::into_inner);
     let read_only = raw.read_only.is_some_and(Spanned::into_inner);
     let lists = check_lists(raw.initiators, raw.writers, read_only, key, findings);
     let (id, name, disk, preferred, block_bytes) = (id?, name?, disk?, preferred?, block_bytes?);
@@ -395,6 +396,7 @@ fn check_lun(
         physical_block_bytes,
         atomic_write_bytes,
         removable,
+        thin,
         read_only,
         initiators,
         writers,

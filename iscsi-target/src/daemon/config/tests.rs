@@ -73,6 +73,7 @@ fn a_pair() {
         physical_block_bytes: None,
         atomic_write_bytes: None,
         removable: false,
+        thin: false,
         read_only: true,
         initiators: None,
         writers: None,
@@ -195,7 +196,7 @@ disk = "/srv/e"
               right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
             line 20, column 1: luns[1].nmae: there is no such setting
               found: nmae
-              right: one of id, name, disk, preferred, block-bytes, physical-block-bytes, atomic-write-bytes, removable, read-only, initiators, writers"#]],
+              right: one of id, name, disk, preferred, block-bytes, physical-block-bytes, atomic-write-bytes, removable, thin, read-only, initiators, writers"#]],
     );
 }
 

@@ -1,4 +1,4 @@
-//! Block operations that take more than one request: verify, compare, write and verify, write same.
+//! Block operations that take more than one request: verify, compare, write and verify, write same, unmap.
 
 use replication::block::Blocks;
 use replication::head::{Operation, Outcome};
@@ -11,6 +11,8 @@ use crate::scsi::block::{self, BlockIo, BlockOp, IoError, IoResult};
 
 /// Bytes of one step, so that a long operation leaves room for others.
 const STEP_BYTES: u64 = 1 << 20;
+/// Bytes of one step that makes a hole: it takes no memory, but where the disk has to write zeroes it takes its time.
+const HOLE_BYTES: u64 = 8 << 20;
 
 impl Lun {
     /// Run `io` as a task of its own and answer it.
@@ -48,7 +50,14 @@ impl Lun {
             BlockOp::Read { lba, blocks } => {
                 return self.one(caller, Operation::Read(Extent::new(*lba, *blocks))).await;
             }
-            BlockOp::Write { .. } | BlockOp::CompareAndWrite { .. } | BlockOp::Flush { .. } => {
+            BlockOp::Unmap { extents } => {
+                for extent in extents {
+                    for extent in cut(Extent::new(extent.lba, extent.blocks), self.hole_blocks()) {
+                        self.one(caller, self.hole(extent).ok_or(IoError::Aborted)?).await?;
+                    }
+                }
+            }
+            BlockOp::Write { .. } | BlockOp::CompareAndWrite { .. } | BlockOp::Map { .. } | BlockOp::Flush { .. } => {
                 return Err(IoError::Aborted);
             }
         }
@@ -62,11 +71,18 @@ impl Lun {
     }
 
     fn cut(&self, extent: Extent) -> impl Iterator<Item = Extent> + use<> {
-        let step = STEP_BYTES / u64::from(self.block_bytes);
-        let end = extent.end();
-        (extent.lba..end)
-            .step_by(usize::try_from(step).expect("a step is small"))
-            .map(move |lba| Extent::new(lba, step.min(end - lba)))
+        cut(extent, STEP_BYTES / u64::from(self.block_bytes))
+    }
+
+    /// Blocks of the longest hole that is made in one step.
+    pub(super) fn hole_blocks(&self) -> u64 {
+        HOLE_BYTES / u64::from(self.block_bytes)
+    }
+
+    /// What makes a hole of `extent`.
+    pub(super) fn hole(&self, extent: Extent) -> Option<Operation<Blocks>> {
+        let data = Blocks::hole(extent.blocks, self.block_bytes)?;
+        Some(Operation::Write { extent, data, fua: false })
     }
 
     async fn compare(&self, caller: &Caller, lba: u64, data: &Payload) -> Result<(), IoError> {
@@ -99,4 +115,11 @@ impl Lun {
         }
         Ok(())
     }
+}
+
+fn cut(extent: Extent, step: u64) -> impl Iterator<Item = Extent> {
+    let end = extent.end();
+    (extent.lba..end)
+        .step_by(usize::try_from(step).expect("a step is small"))
+        .map(move |lba| Extent::new(lba, step.min(end - lba)))
 }

@@ -26,13 +26,14 @@ use std::rc::{Rc, Weak};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use replication::Stretch;
 use replication::block::Blocks;
 use replication::head::{
     Access, Action, DiskCommand, Event, Head, IoError, IoId, Operation, Order, OrderId, Outcome, Status,
 };
 use replication::message::{Forwarded, Message};
 use sas_backend::buffer::Pool;
-use sas_backend::disk::{Completion, Disk, DiskError, DiskOp, Token};
+use sas_backend::disk::{self, Answer, Completion, Disk, DiskError, DiskOp, Token};
 use sas_backend::{HeadId, Incarnation};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
@@ -175,12 +176,16 @@ impl Lun {
         let mut completions = Vec::new();
         self.disk().take_completions(&mut completions);
         for Completion { token, result } in completions {
-            let result = match result {
-                Ok(Some(buffer)) => Blocks::new(buffer.freeze(), self.block_bytes).map(Some).ok_or(IoError::Path),
-                Ok(None) => Ok(None),
-                Err(error) => Err(self.io_error(&error)),
-            };
-            self.post(Event::Disk { id: IoId(token.0), result });
+            let id = IoId(token.0);
+            self.post(match result {
+                Ok(Answer::Read(buffer)) => {
+                    let blocks = Blocks::new(buffer.freeze(), self.block_bytes);
+                    Event::Disk { id, result: blocks.map(Some).ok_or(IoError::Path) }
+                }
+                Ok(Answer::Done) => Event::Disk { id, result: Ok(None) },
+                Ok(Answer::Map(stretch)) => Event::Mapped { id, stretch: in_blocks(stretch, self.block_bytes) },
+                Err(error) => Event::Disk { id, result: Err(self.io_error(&error)) },
+            });
         }
     }
 
@@ -256,8 +261,12 @@ impl Lun {
             }
             DiskCommand::Write(extent, pieces) => DiskOp::Write {
                 offset: extent.lba * block,
-                data: pieces.into_iter().map(Blocks::into_payload).collect(),
+                data: pieces.into_iter().flat_map(Blocks::into_payloads).collect(),
             },
+            DiskCommand::Deallocate(extent) => {
+                DiskOp::Deallocate { offset: extent.lba * block, len: extent.blocks * block }
+            }
+            DiskCommand::Map(extent) => DiskOp::Map { offset: extent.lba * block, len: extent.blocks * block },
             DiskCommand::Flush => DiskOp::Flush,
         };
         self.disk().submit(Token(id.0), op);
@@ -346,17 +355,48 @@ fn changes_blocks(operation: &Operation<Blocks>) -> bool {
     matches!(operation, Operation::Write { .. } | Operation::CompareAndWrite { .. })
 }
 
+/// What the disk says of bytes, in blocks, which may be larger than its own. One of which it has a part is mapped.
+fn in_blocks(found: disk::Stretch, block_bytes: u32) -> Stretch {
+    let block = u64::from(block_bytes);
+    match found.len / block {
+        holes @ 1.. if !found.allocated => Stretch { blocks: holes, mapped: false },
+        _ => Stretch { blocks: found.len.div_ceil(block), mapped: true },
+    }
+}
+
 /// What came of a request, for the SCSI side; `None`: this head does not serve, present the command again.
 fn io_result(outcome: Outcome<Blocks>) -> Option<crate::scsi::block::IoResult> {
     use crate::scsi::block::IoError as ScsiError;
     Some(match outcome {
         Outcome::Done => Ok(Vec::new()),
-        Outcome::Data(parts) => Ok(parts.into_iter().map(Blocks::into_payload).collect()),
+        Outcome::Data(parts) => Ok(parts.into_iter().flat_map(Blocks::into_payloads).collect()),
         Outcome::NotServing | Outcome::Answer(_) => return None,
         Outcome::Miscompare(offset) => Err(ScsiError::Miscompare { offset }),
         Outcome::Reserved => Err(ScsiError::Reserved),
         Outcome::Failed(IoError::Medium) => Err(ScsiError::Medium { lba: None }),
         Outcome::Failed(IoError::NoSpace) => Err(ScsiError::NoSpace),
-        Outcome::Failed(IoError::Fenced | IoError::Path) => Err(ScsiError::Aborted),
+        // Only one command asks that, and takes its answer before.
+        Outcome::Map(_) | Outcome::Failed(IoError::Fenced | IoError::Path) => Err(ScsiError::Aborted),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_which_the_disk_has_a_part_is_mapped() {
+        for (len, allocated, blocks, mapped) in [
+            (4096, false, 1, false),
+            (3 * 4096 + 512, false, 3, false),
+            (512, false, 1, true),
+            (512, true, 1, true),
+            (4096 + 512, true, 2, true),
+            (8192, true, 2, true),
+        ] {
+            let found = disk::Stretch { len, allocated };
+            assert_eq!(in_blocks(found, 4096), Stretch { blocks, mapped }, "{found:?}");
+        }
+        assert_eq!(in_blocks(disk::Stretch { len: 512, allocated: false }, 512), Stretch { blocks: 1, mapped: false });
+    }
 }

@@ -275,6 +275,7 @@ fn unit_config(pair: &Pair, config: &LunConfig, superblock: &Superblock) -> Unit
         blocks: superblock.visible_bytes() / u64::from(identity.block_bytes),
         physical_block_exponent: physical_block_exponent(config, identity.block_bytes),
         removable: config.removable,
+        thin: config.thin,
         atomic_bytes: config.atomic_write_bytes.unwrap_or(0),
         solid_state: false,
         my_group: Pair::group_of(pair.me),

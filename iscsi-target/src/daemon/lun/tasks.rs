@@ -19,6 +19,7 @@ use super::{Lun, OrderedBy, Pair, io_result};
 use crate::daemon::connection::ConnectionHandle;
 use crate::scsi::attention::Attention;
 use crate::scsi::block::{self, BlockIo, BlockOp};
+use crate::scsi::decode::Extent as ExtentAsked;
 use crate::scsi::report_luns;
 use crate::scsi::unit::Verdict;
 use crate::scsi::{Command, NexusId, Response, Status};
@@ -244,6 +245,11 @@ impl Lun {
                 let extent = Extent::new(*lba, replication::Data::blocks(&data) / 2);
                 Operation::CompareAndWrite { extent, data, fua: *fua }
             }
+            BlockOp::Unmap { extents } => match extents[..] {
+                [ExtentAsked { lba, blocks }] if blocks <= self.hole_blocks() => self.hole(Extent::new(lba, blocks))?,
+                _ => return None,
+            },
+            BlockOp::Map { lba, blocks, .. } => Operation::Map(Extent::new(*lba, *blocks)),
             BlockOp::Flush { .. } => Operation::Flush,
             BlockOp::WriteAndVerify { .. }
             | BlockOp::Verify { .. }
@@ -283,8 +289,8 @@ impl Lun {
         let key = usize::try_from(op.0).expect("it was made from a key");
         let Some(underway) = self.tasks.borrow_mut().underway.try_remove(key) else { return };
         match underway {
-            Underway::Whole { waiting, io } => match io_result(outcome) {
-                Some(result) => waiting.caller.respond(block::finish(&io, result)),
+            Underway::Whole { waiting, io } => match response(&io, outcome) {
+                Some(response) => waiting.caller.respond(response),
                 None if self.is_unwanted(key, &waiting) => {}
                 None => self.present(waiting),
             },
@@ -365,6 +371,14 @@ impl Lun {
         self.post(Event::Tick);
         self.give_up_holding();
     }
+}
+
+/// The answer to a command of one step; `None`: present it again.
+fn response(io: &BlockIo, outcome: Outcome<Blocks>) -> Option<Response> {
+    if let Outcome::Map(found) = outcome {
+        return Some(block::finish_map(io, found.blocks, found.mapped));
+    }
+    Some(block::finish(io, io_result(outcome)?))
 }
 
 pub(super) fn op_id(key: usize) -> OpId {

@@ -44,8 +44,16 @@ fn cdb(opcode: u8, byte_1: u8, lba: u32, blocks: u32) -> Vec<u8> {
 }
 
 fn begun(command: &Command) -> Verdict {
+    begun_at(&config(), command)
+}
+
+fn begun_thick(command: &Command) -> Verdict {
+    begun_at(&UnitConfig { thin: false, ..config() }, command)
+}
+
+fn begun_at(config: &UnitConfig, command: &Command) -> Verdict {
     match opcodes::parse(&command.cdb) {
-        Ok((_, crate::scsi::decode::Operation::Block(asked))) => begin(&config(), command, asked),
+        Ok((_, crate::scsi::decode::Operation::Block(asked))) => begin(config, command, asked),
         Ok(other) => panic!("{other:?}"),
         Err(sense) => sense.into(),
     }
@@ -200,14 +208,33 @@ fn write_same_takes_exactly_one_block() {
         assert_eq!(io(same(9, &[1; 512])).op, expected);
         let field = if opcode == 0x41 { 7 } else { 10 };
         assert_eq!(same(0, &[1; 512]), check(Sense::invalid_cdb(field, Some(7))), "WSNZ");
+        assert_eq!(
+            begun_thick(&command_with(&cdb(opcode, 0, 3, 0), &[1; 512])),
+            check(Sense::invalid_cdb(field, Some(7)))
+        );
+        let last = io(begun_thick(&command_with(&cdb(opcode, 0, 0xFFFE, 0), &[1; 512])));
+        assert_eq!(last.op, BlockOp::WriteSame { lba: 0xFFFE, blocks: 2, pattern: Some(payload(&[1; 512])) });
+        assert_eq!(begun_thick(&command_with(&cdb(opcode, 0, 0x1_0000, 0), &[1; 512])), nothing_wanted(512));
         for wrong in [0, 256, 1024] {
             let Verdict::Done(response) = same(1, &vec![0; wrong]) else { panic!() };
             assert_eq!(response.sense, Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU).sense);
             assert_eq!(response.data_out_wanted, Some(512));
         }
-        let unmap = begun(&command_with(&cdb(opcode, 0x08, 3, 1), &[0; 512]));
+        let unmap = begun_thick(&command_with(&cdb(opcode, 0x08, 3, 1), &[0; 512]));
         assert_eq!(unmap, check(Sense::invalid_cdb(1, Some(3))));
+        for anchor in [0x10, 0x18] {
+            let refused = begun(&command_with(&cdb(opcode, anchor, 3, 1), &[0; 512]));
+            assert_eq!(refused, check(Sense::invalid_cdb(1, Some(4))));
+        }
+        let unmap = |data: &[u8]| io(begun(&command_with(&cdb(opcode, 0x08, 3, 9), data))).op;
+        assert_eq!(unmap(&[0; 512]), BlockOp::Unmap { extents: vec![Extent { lba: 3, blocks: 9 }] });
+        let mut ones = [0; 512];
+        ones[511] = 1;
+        let written = BlockOp::WriteSame { lba: 3, blocks: 9, pattern: Some(payload(&ones)) };
+        assert_eq!(unmap(&ones), written, "reads would not return what was sent");
     }
+    let unmapped = begun(&command(&cdb(0x93, 0x09, 3, 9)));
+    assert_eq!(io(unmapped).op, BlockOp::Unmap { extents: vec![Extent { lba: 3, blocks: 9 }] });
     let zeroes = begun(&command(&cdb(0x93, 0x01, 3, 9)));
     assert_eq!(io(zeroes).op, BlockOp::WriteSame { lba: 3, blocks: 9, pattern: None });
 }

@@ -29,6 +29,7 @@ pub(in crate::scsi) fn config() -> UnitConfig {
         blocks: 0x1_0000,
         physical_block_exponent: 3,
         removable: false,
+        thin: true,
         atomic_bytes: 256 * 512,
         solid_state: true,
         my_group: GroupId(1),
@@ -113,6 +114,12 @@ fn sample(row: &Row) -> Command {
         if row.opcode() == opcodes::WRITE_ATOMIC_16 {
             cdb[last_of_length] = 8; // a physical block
             return command_with(&cdb, &[0; 4096]);
+        }
+        if row.opcode() == opcodes::UNMAP {
+            cdb[last_of_length] = 24;
+            let mut list = [0; 24];
+            (list[1], list[3], list[19]) = (22, 16, 1);
+            return command_with(&cdb, &list);
         }
         if row.direction == Direction::Out {
             let twice = row.name == "COMPARE AND WRITE";
@@ -493,7 +500,12 @@ proptest! {
             prop_assert!(matches!(access, Access::Serving | Access::Forwarding));
             let (lba, count) = match op {
                 BlockOp::Read { lba, blocks } | BlockOp::Verify { lba, blocks } | BlockOp::Flush { lba, blocks }
-                | BlockOp::WriteSame { lba, blocks, .. } => (lba, blocks),
+                | BlockOp::WriteSame { lba, blocks, .. } | BlockOp::Map { lba, blocks, .. } => (lba, blocks),
+                BlockOp::Unmap { extents } => {
+                    prop_assert!(extents.iter().all(|extent| extent.blocks > 0));
+                    let (first, last) = (extents[0], extents[extents.len() - 1]);
+                    (first.lba, last.lba + last.blocks - first.lba)
+                }
                 BlockOp::CompareAndWrite { lba, data, .. } => {
                     prop_assert_eq!(data.len() % 1024, 0);
                     (lba, data.len() as u64 / 1024)

@@ -164,3 +164,37 @@ fn everything_dirty_reaches_the_disk_in_the_end() {
     assert!(map.is_empty() && !map.owes() && map.blocks() == 0, "{map:?}");
     assert!(written > 0);
 }
+
+/// So many blocks, written or a hole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Part(u64, bool);
+
+impl Data for Part {
+    fn blocks(&self) -> u64 {
+        self.0
+    }
+    fn slice(&self, _first: u64, blocks: u64) -> Self {
+        Self(blocks, self.1)
+    }
+    fn first_difference(&self, _other: &Self) -> Option<u64> {
+        None
+    }
+    fn is_hole(&self) -> bool {
+        self.1
+    }
+}
+
+#[test]
+fn holes_go_to_the_disk_together_and_apart_from_what_is_written() {
+    let mut map = DirtyMap::default();
+    for (lba, blocks, hole) in [(0, 4, false), (4, 2, true), (6, 100, true), (106, 1, false), (107, 1, false)] {
+        map.insert(Extent::new(lba, blocks), Version(lba + 1), Part(blocks, hole), true);
+    }
+    map.ripen(Version(1000));
+    let mut runs = Vec::new();
+    while let Some(run) = map.next_run(128, |_| false) {
+        runs.push((run.extent, run.is_hole(), run.pieces.len()));
+    }
+    let written = |lba, blocks, pieces| (Extent::new(lba, blocks), false, pieces);
+    assert_eq!(runs, [written(0, 4, 1), (Extent::new(4, 102), true, 2), written(106, 2, 2)]);
+}

@@ -52,6 +52,7 @@ impl<D: Data> Owner<D> {
                     self.throttled.push_back(request);
                 }
             }
+            Operation::Map(_) => self.map(core, request),
             Operation::Flush => self.syncs.push(request.op),
             Operation::Ask(_) => self.ask(core, request),
         }
@@ -79,7 +80,7 @@ impl<D: Data> Owner<D> {
         }
     }
 
-    fn blocking(&mut self, extent: Extent) -> Option<&mut PendingWrite<D>> {
+    pub(super) fn blocking(&mut self, extent: Extent) -> Option<&mut PendingWrite<D>> {
         let version = self.pending.meets(extent)?;
         self.pending.get_mut(version)
     }
@@ -100,7 +101,7 @@ impl<D: Data> Owner<D> {
         match request.operation {
             Operation::Write { extent, data, fua } => self.write(core, request.op, extent, data, fua),
             Operation::CompareAndWrite { extent, .. } => self.look_before(core, request, extent),
-            Operation::Read(_) | Operation::Flush | Operation::Ask(_) => {}
+            Operation::Read(_) | Operation::Map(_) | Operation::Flush | Operation::Ask(_) => {}
         }
     }
 

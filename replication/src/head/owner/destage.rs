@@ -92,8 +92,13 @@ impl<D: Data> Owner<D> {
             let Some(run) = core.memory.map.next_run(core.config.max_run_blocks, blocked) else { return };
             self.limit.on_busy(core.now);
             let id = core.next_io();
-            let data = run.pieces.iter().map(|(_, _, data)| data.clone()).collect();
-            core.actions.push_back(Action::Disk { id, command: DiskCommand::Write(run.extent, data) });
+            let data = || run.pieces.iter().map(|(_, _, data)| data.clone()).collect();
+            let command = if run.is_hole() {
+                DiskCommand::Deallocate(run.extent)
+            } else {
+                DiskCommand::Write(run.extent, data())
+            };
+            core.actions.push_back(Action::Disk { id, command });
             self.runs.insert(id, run);
         }
     }
@@ -127,7 +132,7 @@ impl<D: Data> Owner<D> {
             self.on_run_failed(core, run, error);
             return;
         }
-        self.limit.on_written(core.now, run.extent.blocks, self.runs.is_empty());
+        self.limit.on_written(core.now, run.extent.blocks, run.is_hole(), self.runs.is_empty());
         let keep = !matches!(self.mode, OwnerMode::Solo { .. });
         core.memory.map.finish_run(run, keep);
         for (extent, version, _) in &run.pieces {

@@ -17,6 +17,7 @@
 //! | Degrading | not at all |
 //!
 //! * [`client`]: requests, what they wait for, acknowledgements.
+//! * [`map`]: whether blocks are mapped.
 //! * [`pending`]: writes that are not acknowledged yet.
 //! * [`destage`]: from RAM to the disk, flush, release.
 //! * [`modes`]: the arrows above, and what the superblock says.
@@ -26,6 +27,7 @@
 mod client;
 mod destage;
 mod growth;
+mod map;
 mod modes;
 mod pending;
 mod record;
@@ -35,7 +37,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::claim::Ownership;
 use super::event::{Access, Action, Event, IoError, IoId, OpId, Outcome, Request, StorageError};
 use super::{Core, Next};
-use crate::block::{Data, Millis};
+use crate::block::{Data, Extent, Millis};
 use crate::cache::{DirtyLimit, Run, Version};
 use crate::message::{Message, Mode, Tag};
 use client::DiskRead;
@@ -56,6 +58,8 @@ pub(super) struct Owner<D> {
     /// Flushes that wait for the disk.
     syncs: Vec<OpId>,
     reads: BTreeMap<IoId, DiskRead<D>>,
+    /// What the disk was asked whether it is mapped.
+    maps: BTreeMap<IoId, (OpId, Extent)>,
     runs: BTreeMap<IoId, Run<D>>,
     flusher: Flusher,
     /// Answers that wait for the lease.
@@ -124,6 +128,7 @@ impl<D: Data> Owner<D> {
             throttled: VecDeque::new(),
             syncs: Vec::new(),
             reads: BTreeMap::new(),
+            maps: BTreeMap::new(),
             runs: BTreeMap::new(),
             flusher: Flusher::default(),
             held: VecDeque::new(),
@@ -147,6 +152,7 @@ impl<D: Data> Owner<D> {
             Event::Request(request) => self.on_request(core, request),
             Event::Cancel(op) => self.on_cancel(core, op),
             Event::Disk { id, result } => return self.on_disk(core, id, result),
+            Event::Mapped { id, stretch } => self.on_mapped(core, id, Ok(stretch)),
             Event::SuperblockWritten(result) => return self.on_recorded(core, result),
             Event::Measured(result) => self.on_measured(core, result),
             Event::FenceDone(result) => return self.on_fenced_off(core, result.map(|_| ())),
@@ -228,6 +234,7 @@ impl<D: Data> Owner<D> {
             .chain(self.syncs.drain(..))
             .chain(self.flusher.drain_ops())
             .chain(std::mem::take(&mut self.reads).into_values().filter_map(|read| read.op))
+            .chain(std::mem::take(&mut self.maps).into_values().map(|(op, _)| op))
             .chain(self.held.drain(..).map(|(op, _)| op))
             .chain(self.keeping.drain_ops())
             .collect();
@@ -314,6 +321,8 @@ impl<D: Data> Owner<D> {
             self.on_run_done(core, &run, result.err());
         } else if self.flusher.is(id) {
             self.on_flush_done(core, result.err());
+        } else if let Err(error) = result {
+            self.on_mapped(core, id, Err(error));
         }
         None
     }

@@ -62,6 +62,11 @@ impl<D> Pending<D> {
         (lba + blocks > extent.lba).then_some(version)
     }
 
+    /// Where the first pending write from `lba` on begins.
+    pub(super) fn next_from(&self, lba: u64) -> Option<u64> {
+        self.by_lba.range(lba..).next().map(|(&lba, _)| lba)
+    }
+
     pub(super) fn insert(&mut self, version: Version, write: PendingWrite<D>) {
         debug_assert!(self.meets(write.extent).is_none(), "pending writes never overlap");
         self.by_lba.insert(write.extent.lba, (write.extent.blocks, version));

@@ -176,6 +176,30 @@ fn a_write_that_is_too_long_ends_the_link_and_not_the_process() {
 }
 
 #[test]
+fn a_hole_travels_as_its_length() {
+    let mut pair = Pair::up();
+    let hole = Blocks::hole(1 << 40, 512).unwrap();
+    let Message::Write { tag, position, version, .. } = write(1, 1) else { panic!("a write is a write") };
+    let sent = Message::Write { tag, position, version, extent: Extent::new(7, 1 << 40), data: hole };
+    pair.links[A].send(1, sent.clone());
+    pair.settle();
+    assert_eq!(messages(&pair.take(B), 1), [sent]);
+}
+
+#[test]
+fn a_hole_that_was_read_is_no_longer_than_what_can_be_read() {
+    let returned = |blocks| Message::Returned { number: 1, data: Blocks::hole(blocks, 512).unwrap() };
+    let mut pair = Pair::up();
+    pair.links[A].send(1, returned(32_768));
+    pair.settle();
+    assert_eq!(messages(&pair.take(B), 1), [returned(32_768)]);
+    pair.links[A].send(1, returned(32_769));
+    pair.settle();
+    let why = "a hole of 32769 blocks are not whole blocks of 512 bytes, or too many".to_owned();
+    assert_eq!(pair.take(B), [LinkEvent::UnitDown { unit: 1 }, LinkEvent::Closed { why }]);
+}
+
+#[test]
 fn the_queue_is_bounded() {
     let mut pair = Pair::up();
     for invitation in 0..=1 << 20 {

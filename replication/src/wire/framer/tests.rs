@@ -3,7 +3,7 @@ use sas_backend::Epoch;
 use sas_backend::buffer::Payload;
 
 use super::*;
-use crate::block::Extent;
+use crate::block::{Contents, Extent};
 use crate::cache::Version;
 use crate::message::{Message, Tag};
 use crate::wire::Generation;
@@ -15,14 +15,14 @@ fn write(number: u64, bytes: usize) -> Frame {
         position: number,
         version: Version(number),
         extent: Extent::new(number, 1),
-        data: Pool::new().copy_of(&contents),
+        data: Pool::new().copy_of(&contents).into(),
     };
     Frame::Message { unit: 1, generation: Generation::new(5).unwrap(), message }
 }
 
 fn payload_of(frame: &Frame) -> &Payload {
     match frame {
-        Frame::Message { message: Message::Write { data, .. }, .. } => data,
+        Frame::Message { message: Message::Write { data: Contents::Bytes(payload), .. }, .. } => payload,
         other => panic!("{other:?} has no payload"),
     }
 }

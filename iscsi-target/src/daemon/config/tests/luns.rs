@@ -67,13 +67,14 @@ fn units_of_writing() {
         format!("target = {{ iqn = \"iqn.2026-11.com.example\" }}\nheads.a.portals = [\"127.0.0.1:3260\"]\n{luns}")
     };
     let config = Config::parse(&with(
-        "luns = [{ id = 0, name = \"d\", disk = \"/d\", physical-block-bytes = 4096, atomic-write-bytes = \"64KiB\", removable = true }]",
+        "luns = [{ id = 0, name = \"d\", disk = \"/d\", physical-block-bytes = 4096, atomic-write-bytes = \"64KiB\", removable = true, thin = true }]",
     ));
     let lun = config.unwrap().luns[&0].clone();
     assert_eq!((lun.physical_block_bytes, lun.atomic_write_bytes, lun.removable), (Some(4096), Some(65536), true));
     let fixed = lun.fixed_settings();
-    let settings = ["luns.0.physical-block-bytes", "luns.0.atomic-write-bytes", "luns.0.removable"];
-    assert_eq!(settings.map(|key| fixed[key].as_str()), ["4096", "65536", "true"]);
+    assert!(lun.thin);
+    let settings = ["luns.0.physical-block-bytes", "luns.0.atomic-write-bytes", "luns.0.removable", "luns.0.thin"];
+    assert_eq!(settings.map(|key| fixed[key].as_str()), ["4096", "65536", "true", "true"]);
     refused(
         &with(
             r#"
