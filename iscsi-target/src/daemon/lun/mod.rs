@@ -336,6 +336,7 @@ impl Lun {
 
     pub(super) fn on_message(&self, message: Message<Blocks>) {
         if let Message::Forward { number, ref operation, .. } = message
+            && !matches!(operation, Operation::Ask(_))
             && self.unit.borrow().keeps_out_the_other_head(changes_blocks(operation))
         {
             return self.link.send(self.id, Message::Forwarded { number, end: Forwarded::Reserved });

@@ -161,8 +161,10 @@ impl Lun {
                 let busy = || Response::status(Status::Busy);
                 self.answer_change(by, relay::parse_answer(&answer).unwrap_or_else(busy));
             }
-            (_, By::Client(waiting)) if is_wanted => self.present(waiting),
-            _ => {}
+            (Outcome::NotServing, By::Client(waiting)) if is_wanted => self.present(waiting),
+            (Outcome::NotServing, _) => {}
+            // No other end of a question is known.
+            (_, by) => self.answer_change(by, Response::status(Status::Busy)),
         }
     }
 
