@@ -68,6 +68,9 @@ pub trait Data: Clone + std::fmt::Debug {
     /// Where it begins to differ from as many other blocks, in bytes.
     #[must_use]
     fn first_difference(&self, other: &Self) -> Option<u64>;
+    /// All bits that are set here or in `parts`, which are as many blocks one after the other.
+    #[must_use]
+    fn or(&self, parts: &[Self]) -> Self;
 }
 
 /// A payload of a whole number of blocks; what production runs with.
@@ -116,6 +119,14 @@ impl Data for Blocks {
         }
         self.payload.iter().zip(&other.payload[..]).position(|(mine, theirs)| mine != theirs).map(|at| at as u64)
     }
+
+    fn or(&self, parts: &[Self]) -> Self {
+        let mut united = self.payload.pool().take(self.payload.len());
+        united.copy_from_slice(&self.payload);
+        let theirs = parts.iter().flat_map(|part| part.payload.iter());
+        united.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine |= theirs);
+        Self { payload: united.freeze(), block_bytes: self.block_bytes }
+    }
 }
 
 #[cfg(test)]
@@ -139,5 +150,17 @@ mod tests {
         let blocks = Blocks::new(payload, 512).unwrap();
         assert_eq!(blocks.blocks(), 4);
         assert_eq!(&**blocks.slice(1, 2).payload(), &[2, 3].map(|n| [n; 512]).concat()[..]);
+    }
+
+    #[test]
+    fn bits_are_united_across_the_borders_of_parts() {
+        let blocks = |bytes: [u8; 3]| {
+            let payload = sas_backend::buffer::Pool::new().copy_of(&bytes.map(|byte| [byte; 512]).concat());
+            Blocks::new(payload, 512).unwrap()
+        };
+        let (mine, theirs) = (blocks([0x0F, 0x00, 0xA5]), blocks([0xF0, 0x11, 0x5A]));
+        let united = mine.or(&[theirs.slice(0, 1), theirs.slice(1, 2)]);
+        assert_eq!(united, blocks([0xFF, 0x11, 0xFF]));
+        assert_eq!(mine, blocks([0x0F, 0x00, 0xA5]), "what others hold of it has not changed");
     }
 }

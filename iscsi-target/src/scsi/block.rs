@@ -69,6 +69,15 @@ pub enum BlockOp {
         /// Not acknowledged before it is stable.
         fua: bool,
     },
+    /// Set their bits that are set in `data`, and leave the others; in one step.
+    Or {
+        /// First block.
+        lba: u64,
+        /// Which bits.
+        data: Payload,
+        /// Not acknowledged before it is stable.
+        fua: bool,
+    },
     /// Write the same block over and over.
     WriteSame {
         /// First block.
@@ -144,6 +153,7 @@ fn sense_of(error: IoError, op: &BlockOp) -> Sense {
                 BlockOp::Write { .. }
                 | BlockOp::WriteAndVerify { .. }
                 | BlockOp::CompareAndWrite { .. }
+                | BlockOp::Or { .. }
                 | BlockOp::WriteSame { .. }
                 | BlockOp::Flush { .. } => SenseCode::WRITE_ERROR,
             };
@@ -179,6 +189,9 @@ fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Resul
             with_data(config, command, extent, |lba, data| BlockOp::Write { lba, data, fua })?
         }
         BlockCommand::CompareAndWrite { extent, fua } => compare_and_write(config, command, extent, fua)?,
+        BlockCommand::OrWrite { extent, fua } => {
+            with_data(config, command, extent, |lba, data| BlockOp::Or { lba, data, fua })?
+        }
         BlockCommand::Verify { extent, compare: true } => {
             with_data(config, command, extent, |lba, data| BlockOp::Compare { lba, data })?
         }

@@ -130,6 +130,8 @@ pub enum BlockCommand {
     Write { extent: Extent, fua: bool },
     /// SBC-3 5.2.
     CompareAndWrite { extent: Extent, fua: bool },
+    /// SBC-3, ORWRITE (16).
+    OrWrite { extent: Extent, fua: bool },
     /// SBC-3 5.26 to 5.28; `compare` is BYTCHK 01b.
     Verify { extent: Extent, compare: bool },
     /// SBC-3 5.36 to 5.38.
@@ -274,6 +276,7 @@ medium! {
     write_16(extent_16) flags, extent => BlockCommand::Write { extent, fua: flags & DPO_FUA_FUA != 0 };
     compare_and_write(extent_16) flags, extent =>
         BlockCommand::CompareAndWrite { extent, fua: flags & DPO_FUA_FUA != 0 };
+    orwrite_16(extent_16) flags, extent => BlockCommand::OrWrite { extent, fua: flags & DPO_FUA_FUA != 0 };
     verify_10(extent_10) flags, extent => BlockCommand::Verify { extent, compare: flags & BYTCHK_COMPARE != 0 };
     verify_12(extent_12) flags, extent => BlockCommand::Verify { extent, compare: flags & BYTCHK_COMPARE != 0 };
     verify_16(extent_16) flags, extent => BlockCommand::Verify { extent, compare: flags & BYTCHK_COMPARE != 0 };

@@ -83,6 +83,15 @@ pub enum Operation<D> {
         /// As for a write.
         fua: bool,
     },
+    /// The old contents with these bits set as well; nothing else happens to the blocks in between.
+    Or {
+        /// Where.
+        extent: Extent,
+        /// Which bits.
+        data: D,
+        /// As for a write.
+        fua: bool,
+    },
     /// Everything acknowledged so far survives (SYNCHRONIZE CACHE).
     Flush,
 }
@@ -91,7 +100,10 @@ impl<D> Operation<D> {
     /// The blocks that it reads or changes.
     pub(super) fn extent(&self) -> Option<Extent> {
         match self {
-            Self::Read(extent) | Self::Write { extent, .. } | Self::CompareAndWrite { extent, .. } => Some(*extent),
+            Self::Read(extent)
+            | Self::Write { extent, .. }
+            | Self::CompareAndWrite { extent, .. }
+            | Self::Or { extent, .. } => Some(*extent),
             Self::Flush => None,
         }
     }

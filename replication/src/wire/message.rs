@@ -26,8 +26,9 @@
 //! A tag is epoch (8), invitation (8). The roles are 0 starting, 1 standby, 2 changing, 3 owner; the detail of a standby
 //! is its claim (0 unknown, 1 no, 2 yes), that of an owner its mode (0 solo, 1 draining, 2 joining, 3 mirrored,
 //! 4 degrading, 5 handing over), and 0 for the others. The operations are 0 read, 1 write, 2 write with force unit access,
-//! 3 flush (lba and blocks are 0), 4 compare and write, 5 the same with force unit access; the ends 0 done, 1 data, 2 not
-//! serving, 3 reserved, 4 fenced, 5 medium, 6 no space, 7 path, 8 miscompare (for the others where it differs is 0).
+//! 3 flush (lba and blocks are 0), 4 compare and write, 5 the same with force unit access, 6 or, 7 the same with force unit
+//! access; the ends 0 done, 1 data, 2 not serving, 3 reserved, 4 fenced, 5 medium, 6 no space, 7 path, 8 miscompare (for
+//! the others where it differs is 0).
 //!
 //! Whatever is counted stays below 2^63, so that counting on never overflows; extents end below that, too.
 
@@ -73,6 +74,8 @@ const WRITE_FUA: u8 = 2;
 const FLUSH: u8 = 3;
 const COMPARE: u8 = 4;
 const COMPARE_FUA: u8 = 5;
+const OR: u8 = 6;
+const OR_FUA: u8 = 7;
 const CLAIMS: [Option<bool>; 3] = [None, Some(false), Some(true)];
 
 /// Exchanges the contents that a message carries, if it does; and so many blocks, where it says how many.
@@ -112,6 +115,9 @@ pub fn exchange_data<A, B, E>(
                     let data = exchange(data, Some(extent.blocks.saturating_mul(2)))?;
                     Operation::CompareAndWrite { extent, data, fua }
                 }
+                Operation::Or { extent, data, fua } => {
+                    Operation::Or { extent, data: exchange(data, Some(extent.blocks))?, fua }
+                }
                 Operation::Flush => Operation::Flush,
             };
             Message::Forward { number, heard, operation }
@@ -127,7 +133,9 @@ pub(super) fn data_of<D>(message: &Message<D>) -> Option<&D> {
     match message {
         Message::Write { data, .. }
         | Message::Forward {
-            operation: Operation::Write { data, .. } | Operation::CompareAndWrite { data, .. }, ..
+            operation:
+                Operation::Write { data, .. } | Operation::CompareAndWrite { data, .. } | Operation::Or { data, .. },
+            ..
         }
         | Message::Returned { data, .. } => Some(data),
         _ => None,
@@ -204,6 +212,8 @@ fn forward_numbers<D>(number: u64, heard: Millis, operation: &Operation<D>) -> [
         Operation::Write { extent, fua: true, .. } => (WRITE_FUA, Some(extent)),
         Operation::CompareAndWrite { extent, fua: false, .. } => (COMPARE, Some(extent)),
         Operation::CompareAndWrite { extent, fua: true, .. } => (COMPARE_FUA, Some(extent)),
+        Operation::Or { extent, fua: false, .. } => (OR, Some(extent)),
+        Operation::Or { extent, fua: true, .. } => (OR_FUA, Some(extent)),
         Operation::Flush => (FLUSH, None),
     };
     let (lba, blocks) = extent.map_or((0, 0), |extent| (extent.lba, extent.blocks));
@@ -243,6 +253,8 @@ pub(super) fn parse<D>(kind: Kind, body: &[u8], data: Option<D>) -> Option<Messa
                 ((WRITE_FUA, Some(extent)), Some(data)) => Operation::Write { extent, data, fua: true },
                 ((COMPARE, Some(extent)), Some(data)) => Operation::CompareAndWrite { extent, data, fua: false },
                 ((COMPARE_FUA, Some(extent)), Some(data)) => Operation::CompareAndWrite { extent, data, fua: true },
+                ((OR, Some(extent)), Some(data)) => Operation::Or { extent, data, fua: false },
+                ((OR_FUA, Some(extent)), Some(data)) => Operation::Or { extent, data, fua: true },
                 ((FLUSH, None), None) => Operation::Flush,
                 _ => return None,
             };
@@ -311,7 +323,7 @@ fn extent(input: &[u8]) -> IResult<&[u8], Extent> {
 fn operation(input: &[u8]) -> IResult<&[u8], (u8, Option<Extent>)> {
     let of = |(operation, (lba, blocks)): (u8, (u64, u64))| match (operation, blocks) {
         (FLUSH, 0) if lba == 0 => Some((operation, None)),
-        (READ..=WRITE_FUA | COMPARE | COMPARE_FUA, 1..) if lba + blocks <= COUNT_END => {
+        (READ..=WRITE_FUA | COMPARE..=OR_FUA, 1..) if lba + blocks <= COUNT_END => {
             Some((operation, Some(Extent::new(lba, blocks))))
         }
         _ => None,

@@ -23,18 +23,19 @@ pub(super) struct Client {
 
 #[derive(Clone, Debug)]
 enum Want {
-    /// `over`: only if these are there, which is certain as long as it was not sent before and nothing was lost.
-    Write {
-        extent: Extent,
-        mark: u64,
-        fua: bool,
-        over: Option<Vec<u64>>,
-    },
-    Read {
-        extent: Extent,
-        floors: Vec<u64>,
-    },
+    Write { extent: Extent, mark: u64, fua: bool, by: By },
+    Read { extent: Extent, floors: Vec<u64> },
     Flush,
+}
+
+/// The command that brings a mark to blocks.
+#[derive(Clone, Debug)]
+enum By {
+    Write,
+    /// Only if these are there, which is certain as long as it was not sent before and nothing was lost.
+    Compare(Vec<u64>),
+    /// The bits that the mark has and what is there has not; it has all of what is there, unless something was lost.
+    Or,
 }
 
 impl Client {
@@ -86,11 +87,18 @@ impl World {
         let op = OpId(client.ops * CLIENTS + of);
         client.asked = Some((op, head));
         let operation = match want {
-            Want::Write { extent, mark, fua, over } => {
+            Want::Write { extent, mark, fua, by } => {
                 let marks = vec![mark; super::index(extent.blocks)];
-                match over {
-                    Some(over) => Operation::CompareAndWrite { extent, data: Marks([over, marks].concat()), fua },
-                    None => Operation::Write { extent, data: Marks(marks), fua },
+                match by {
+                    By::Compare(over) => {
+                        Operation::CompareAndWrite { extent, data: Marks([over, marks].concat()), fua }
+                    }
+                    By::Or if self.report.losses == 0 => {
+                        let floors = (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba));
+                        let data = Marks(floors.map(|floor| mark & !floor).collect());
+                        Operation::Or { extent, data, fua }
+                    }
+                    By::Or | By::Write => Operation::Write { extent, data: Marks(marks), fua },
                 }
             }
             Want::Read { extent, .. } => Operation::Read(extent),
@@ -127,14 +135,23 @@ impl World {
                 let lba = of * mine + self.between(0, mine - 1);
                 let blocks = self.between(1, 4).min((of + 1) * mine - lba);
                 let extent = Extent::new(lba, blocks);
-                self.clients[super::index(of)].marks += 1;
-                let mark = self.clients[super::index(of)].marks;
+                let floors: Vec<u64> = (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect();
+                let by = match self.between(0, 19) {
+                    0..=2 => By::Compare(floors.clone()),
+                    // Each may double the marks.
+                    3..=5 if self.clients[super::index(of)].marks < 1 << 32 => By::Or,
+                    _ => By::Write,
+                };
+                let client = &mut self.clients[super::index(of)];
+                client.marks += 1;
+                if matches!(by, By::Or) {
+                    client.marks |= floors.iter().fold(0, |all, floor| all | floor);
+                }
+                let mark = client.marks;
                 for lba in extent.lba..extent.end() {
                     self.oracle.issued(lba, mark);
                 }
-                let over =
-                    self.chance(15).then(|| (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect());
-                Want::Write { extent, mark, fua: self.chance(20), over }
+                Want::Write { extent, mark, fua: self.chance(20), by }
             }
             6..=8 => {
                 let lba = self.between(0, BLOCKS - 1);
@@ -153,7 +170,7 @@ impl World {
             self.clients[super::index(of)].marks += 1;
             let mark = self.clients[super::index(of)].marks;
             self.oracle.issued(lba, mark);
-            return Want::Write { extent, mark, fua: false, over: None };
+            return Want::Write { extent, mark, fua: false, by: By::Write };
         }
         let blocks = self.between(1, 8).min(self.blocks_seen - lba);
         Want::Read { extent: Extent::new(lba, blocks), floors: Vec::new() }
@@ -182,15 +199,15 @@ impl World {
                     self.oracle.acknowledged(lba, mark);
                 }
             }
-            (Outcome::Miscompare(_), Some(Want::Write { extent, over: Some(over), .. }))
+            (Outcome::Miscompare(_), Some(Want::Write { extent, by: By::Compare(over), .. }))
                 if !client.sent_before && self.report.losses == 0 =>
             {
                 return Err(format!("{extent:?} is not what only this client can have written: {over:?}"));
             }
             (Outcome::Miscompare(_), Some(Want::Write { .. })) => {
                 // An earlier attempt of its own may have succeeded.
-                if let Some(Want::Write { over, .. }) = &mut client.want {
-                    *over = None;
+                if let Some(Want::Write { by, .. }) = &mut client.want {
+                    *by = By::Write;
                 }
             }
             (Outcome::Done, Some(Want::Flush)) => client.want = None,

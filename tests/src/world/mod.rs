@@ -51,6 +51,10 @@ impl Data for Marks {
     fn first_difference(&self, other: &Self) -> Option<u64> {
         self.0.iter().zip(&other.0).position(|(mine, theirs)| mine != theirs).map(|at| at as u64 * 512)
     }
+    fn or(&self, parts: &[Self]) -> Self {
+        let theirs = parts.iter().flat_map(|part| &part.0);
+        Self(self.0.iter().zip(theirs).map(|(mine, theirs)| mine | theirs).collect())
+    }
 }
 
 pub(crate) fn index(block: u64) -> usize {

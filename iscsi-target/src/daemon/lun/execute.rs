@@ -48,7 +48,7 @@ impl Lun {
             BlockOp::Read { lba, blocks } => {
                 return self.one(caller, Operation::Read(Extent::new(*lba, *blocks))).await;
             }
-            BlockOp::Write { .. } | BlockOp::CompareAndWrite { .. } | BlockOp::Flush { .. } => {
+            BlockOp::Write { .. } | BlockOp::CompareAndWrite { .. } | BlockOp::Or { .. } | BlockOp::Flush { .. } => {
                 return Err(IoError::Aborted);
             }
         }

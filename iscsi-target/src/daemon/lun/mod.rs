@@ -334,7 +334,7 @@ impl Flush for Lun {
 }
 
 fn changes_blocks(operation: &Operation<Blocks>) -> bool {
-    matches!(operation, Operation::Write { .. } | Operation::CompareAndWrite { .. })
+    matches!(operation, Operation::Write { .. } | Operation::CompareAndWrite { .. } | Operation::Or { .. })
 }
 
 /// What came of a request, for the SCSI side; `None`: this head does not serve, present the command again.

@@ -220,6 +220,10 @@ impl Lun {
                 let extent = Extent::new(*lba, replication::Data::blocks(&data) / 2);
                 Operation::CompareAndWrite { extent, data, fua: *fua }
             }
+            BlockOp::Or { lba, data, fua } => {
+                let data = Blocks::new(data.clone(), self.block_bytes)?;
+                Operation::Or { extent: Extent::new(*lba, replication::Data::blocks(&data)), data, fua: *fua }
+            }
             BlockOp::Flush { .. } => Operation::Flush,
             BlockOp::WriteAndVerify { .. }
             | BlockOp::Verify { .. }

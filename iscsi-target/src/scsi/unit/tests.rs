@@ -531,7 +531,7 @@ proptest! {
                     (lba, data.len() as u64 / 1024)
                 }
                 BlockOp::Write { lba, data, .. } | BlockOp::WriteAndVerify { lba, data, .. }
-                | BlockOp::Compare { lba, data } => {
+                | BlockOp::Or { lba, data, .. } | BlockOp::Compare { lba, data } => {
                     prop_assert_eq!(data.len() % 512, 0);
                     (lba, data.len() as u64 / 512)
                 }
