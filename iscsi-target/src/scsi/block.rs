@@ -136,27 +136,39 @@ pub fn finish(io: &BlockIo, result: IoResult) -> Response {
     let answer = match (result, &io.op) {
         (Ok(blocks), BlockOp::Read { .. }) => Response { data_in: DataIn::Blocks(blocks), ..Response::good() },
         (Ok(_), _) => Response::good(),
-        (Err(IoError::Reserved), _) => Response::status(Status::ReservationConflict),
-        (Err(error), op) => Response::check(sense_of(error, op)),
+        (Err(error), op) => failed(error, op.only_reads()),
     };
     Response { data_out_wanted: io.data_out_wanted, ..answer }
 }
 
-fn sense_of(error: IoError, op: &BlockOp) -> Sense {
+impl BlockOp {
+    const fn only_reads(&self) -> bool {
+        match self {
+            Self::Read { .. } | Self::Verify { .. } | Self::Compare { .. } => true,
+            Self::Write { .. }
+            | Self::WriteAndVerify { .. }
+            | Self::CompareAndWrite { .. }
+            | Self::Or { .. }
+            | Self::WriteSame { .. }
+            | Self::Flush { .. } => false,
+        }
+    }
+}
+
+/// What is said of an operation that failed, and only reads blocks, or does not.
+#[must_use]
+pub fn failed(error: IoError, only_reads: bool) -> Response {
+    match error {
+        IoError::Reserved => Response::status(Status::ReservationConflict),
+        error => Response::check(sense_of(error, only_reads)),
+    }
+}
+
+fn sense_of(error: IoError, only_reads: bool) -> Sense {
     match error {
         IoError::Miscompare { offset } => Sense::from(SenseCode::MISCOMPARE_DURING_VERIFY).with_information(offset),
         IoError::Medium { lba } => {
-            let code = match op {
-                BlockOp::Read { .. } | BlockOp::Verify { .. } | BlockOp::Compare { .. } => {
-                    SenseCode::UNRECOVERED_READ_ERROR
-                }
-                BlockOp::Write { .. }
-                | BlockOp::WriteAndVerify { .. }
-                | BlockOp::CompareAndWrite { .. }
-                | BlockOp::Or { .. }
-                | BlockOp::WriteSame { .. }
-                | BlockOp::Flush { .. } => SenseCode::WRITE_ERROR,
-            };
+            let code = if only_reads { SenseCode::UNRECOVERED_READ_ERROR } else { SenseCode::WRITE_ERROR };
             Sense { information: lba, ..code.into() }
         }
         IoError::NoSpace => SenseCode::SPACE_ALLOCATION_FAILED.into(),

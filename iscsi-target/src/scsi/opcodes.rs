@@ -104,6 +104,14 @@ pub struct Row {
 
 /// OPERATION CODE of WRITE ATOMIC(16), which not every unit offers.
 pub const WRITE_ATOMIC_16: u8 = 0x9C;
+/// OPERATION CODE of EXTENDED COPY and the other commands that begin or end copies.
+pub const THIRD_PARTY_COPY_OUT: u8 = 0x83;
+/// OPERATION CODE of the commands that ask about copies.
+pub const THIRD_PARTY_COPY_IN: u8 = 0x84;
+/// OPERATION CODE of READ(16).
+const READ_16: u8 = 0x88;
+/// OPERATION CODE of WRITE(16).
+const WRITE_16: u8 = 0x8A;
 /// Bits of byte 1 that hold a service action.
 const SERVICE_ACTION: u8 = 0x1F;
 
@@ -147,6 +155,15 @@ pub fn parse(cdb: &[u8]) -> Result<(&'static Row, Operation), Sense> {
     row.check_reserved(cdb)?;
     let (_, operation) = (row.decode)(cdb).map_err(|_| Sense::from(SenseCode::INVALID_FIELD_IN_CDB))?;
     Ok((row, operation))
+}
+
+/// What a copy that reads blocks of a unit, or writes them, is treated as.
+///
+/// # Panics
+/// Never: READ(16) and WRITE(16) are in the table.
+#[must_use]
+pub fn row_of_copy(writes: bool) -> &'static Row {
+    rows_of(if writes { WRITE_16 } else { READ_16 }).next().expect("every unit has READ(16) and WRITE(16)")
 }
 
 /// All rows of an operation code: none, one, or one per service action.
@@ -204,6 +221,10 @@ table! {
     "RESERVE(10)"               [0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           reserve None Medium Change Free;
     "RELEASE(10)"               [0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           release None Medium Always Free;
     "MODE SENSE(10)"            [0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0]            mode_sense_10 In Configuration Change Free;
+    "EXTENDED COPY(LID1)" / 0x00 [0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] extended_copy Out Medium Change Free;
+    "RECEIVE COPY STATUS(LID1)" / 0x00 [0x84, 0, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] receive_copy_status In Configuration Change Free;
+    "RECEIVE COPY OPERATING PARAMETERS" / 0x03 [0x84, 0x03, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] receive_copy_parameters In Configuration Change Free;
+    "RECEIVE COPY FAILURE DETAILS(LID1)" / 0x04 [0x84, 0x04, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] receive_copy_details In Configuration Change Free;
     "READ(16)"                  [0x88, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] read_16 In Medium Read Read;
     "COMPARE AND WRITE"         [0x89, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0x1F, 0] compare_and_write Out Medium Change Write;
     "WRITE(16)"                 [0x8A, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_16 Out Medium Change Write;

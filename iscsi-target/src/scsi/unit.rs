@@ -11,8 +11,13 @@ use alua::access::{self, Gate};
 use alua::{AccessState, GroupId, PortGroups, StatusCode};
 
 use crate::scsi::attention::{Attention, Attentions};
-use crate::scsi::block::{self, BlockIo};
+use crate::scsi::block::{self, BlockIo, IoError};
 use crate::scsi::config::UnitConfig;
+use crate::scsi::copy::failure::Failed;
+use crate::scsi::copy::list::{Cscd, ParameterList};
+use crate::scsi::copy::plan::Side;
+use crate::scsi::copy::results::{CopyId, Results};
+use crate::scsi::copy::{self, MAX_COPIES_OF_UNIT};
 use crate::scsi::decode::{BlockCommand, Extent, Operation, StartStop};
 use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
@@ -63,6 +68,8 @@ pub enum Verdict {
     Hold,
     /// SET TARGET PORT GROUPS: make this group active, then answer with [`port_groups::switched`].
     SwitchTo(GroupId),
+    /// EXTENDED COPY: execute this from [`LogicalUnit::begin_copy`] to [`LogicalUnit::end_copy`].
+    Copy(ParameterList),
 }
 
 impl From<Response> for Verdict {
@@ -84,6 +91,7 @@ struct Nexus {
     /// It may only read.
     protected: bool,
     attentions: Attentions,
+    copies: Results,
 }
 
 /// One logical unit; see the module.
@@ -156,7 +164,8 @@ impl LogicalUnit {
         let mut attentions = Attentions::default();
         attentions.raise(Attention::PowerOn);
         let protected = self.config.protection.covers(&initiator.name);
-        self.nexuses.insert(nexus, Nexus { initiator, relative_port, protected, attentions });
+        let copies = Results::default();
+        self.nexuses.insert(nexus, Nexus { initiator, relative_port, protected, attentions, copies });
     }
 
     /// A nexus is gone, and its RESERVE and PREVENT with it.
@@ -231,6 +240,7 @@ impl LogicalUnit {
         self.reserved_by = None;
         self.medium.reset();
         self.software_protected = false;
+        self.nexuses.values_mut().for_each(|nexus| nexus.copies.clear());
         self.raise(Attention::Reset);
     }
 
@@ -338,6 +348,11 @@ impl LogicalUnit {
         if let Some(attention) = self.attention_before(nexus, operation) {
             return Err(Response::unit_attention(attention).into());
         }
+        self.pass(nexus, row)
+    }
+
+    /// The rest of it, which a copy that involves the unit has to pass as well.
+    fn pass(&self, nexus: NexusId, row: &Row) -> Result<(), Verdict> {
         match access::gate(self.access.state(), row.class) {
             Gate::Allow => {}
             Gate::Hold => return Err(Verdict::Hold),
@@ -356,6 +371,70 @@ impl LogicalUnit {
             return Err(Response::status(Status::ReservationConflict).into());
         }
         Ok(())
+    }
+
+    /// Whether a CSCD descriptor in a list of `nexus` names this unit. To whom the unit is not there, it has no name.
+    #[must_use]
+    pub fn is_named(&self, nexus: NexusId, cscd: &Cscd) -> bool {
+        self.has_nexus(nexus) && vpd::names_unit(&self.config, cscd)
+    }
+
+    /// Whether a copy that `nexus` has sent may read or write blocks of this unit now: as if it were a READ or a WRITE.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit_copy(&self, nexus: NexusId, side: Side) -> Result<(), Failed> {
+        if matches!(self.access, Access::Standby | Access::Unavailable) {
+            return Err(Failed::NotReachable);
+        }
+        self.pass(nexus, opcodes::row_of_copy(side == Side::Destination)).map_err(|verdict| match verdict {
+            Verdict::Done(response) => Failed::Unit { side, response, moved: false },
+            _ => copy::plan::failed(side, IoError::Moved),
+        })
+    }
+
+    /// A copy begins that `nexus` has sent to this unit.
+    ///
+    /// # Errors
+    /// The answer, if it may not.
+    pub fn begin_copy(&mut self, nexus: NexusId, identifier: Option<u8>) -> Result<CopyId, Response> {
+        let under_way: usize = self.nexuses.values().map(|nexus| nexus.copies.under_way()).sum();
+        let nexus = self.nexuses.get_mut(&nexus).filter(|_| under_way < MAX_COPIES_OF_UNIT);
+        nexus.ok_or_else(|| Response::status(Status::Busy))?.copies.begin(identifier)
+    }
+
+    /// It has copied so many bytes more.
+    pub fn copied(&mut self, nexus: NexusId, id: CopyId, bytes: u64) {
+        if let Some(nexus) = self.nexuses.get_mut(&nexus) {
+            nexus.copies.copied(id, bytes);
+        }
+    }
+
+    /// It has copied another segment.
+    pub fn copied_segment(&mut self, nexus: NexusId, id: CopyId) {
+        if let Some(nexus) = self.nexuses.get_mut(&nexus) {
+            nexus.copies.segment_done(id);
+        }
+    }
+
+    /// It is answered with `response`.
+    pub fn end_copy(&mut self, nexus: NexusId, id: CopyId, response: &Response) {
+        if let Some(nexus) = self.nexuses.get_mut(&nexus) {
+            nexus.copies.end(id, response);
+        }
+    }
+
+    /// RECEIVE COPY STATUS and the like: what is known of a copy of this nexus, or INVALID FIELD IN CDB.
+    fn copy_result(
+        &mut self,
+        nexus: NexusId,
+        allocation: u32,
+        of: impl FnOnce(&mut Results) -> Option<Vec<u8>>,
+    ) -> Response {
+        match self.nexuses.get_mut(&nexus).and_then(|nexus| of(&mut nexus.copies)) {
+            Some(bytes) => Response::parameters(bytes, allocation),
+            None => Response::check(Sense::invalid_cdb(2, Some(7))),
+        }
     }
 
     /// The attention that goes out instead of the command (SAM-5 5.14).
@@ -436,6 +515,20 @@ impl LogicalUnit {
             }
             Operation::StartStopUnit(asked) => self.start_stop(command, asked),
             Operation::Block(block) => block::begin(config, command, block),
+            Operation::ExtendedCopy { length } => match copy::list::parse(length, command.data_out.as_deref()) {
+                Ok(Some(list)) => Verdict::Copy(list),
+                Ok(None) => Response::good().into(),
+                Err(sense) => sense.into(),
+            },
+            Operation::ReceiveCopyStatus { identifier, allocation } => {
+                self.copy_result(command.nexus, allocation, |copies| copies.status(identifier)).into()
+            }
+            Operation::ReceiveCopyOperatingParameters { allocation } => {
+                Response::parameters(copy::offer::operating_parameters(config), allocation).into()
+            }
+            Operation::ReceiveCopyFailureDetails { identifier, allocation } => {
+                self.copy_result(command.nexus, allocation, |copies| copies.failure_details(identifier)).into()
+            }
         }
     }
 

@@ -9,8 +9,10 @@
 //! * `tasks`: commands of initiators: the gate, what is held, what is under way, and its end.
 //! * `online`: other settings, and the end, while the head runs.
 //! * `execute`: block operations that take more than one step.
+//! * `copy`: copies between units.
 
 mod arbiter;
+mod copy;
 mod execute;
 mod heartbeat;
 mod online;

@@ -63,7 +63,18 @@ enum Underway {
     /// The whole of a command.
     Whole { waiting: Waiting, io: BlockIo },
     /// One step of a command.
-    Step { caller: Caller, done: oneshot::Sender<Outcome<Blocks>> },
+    Step { caller: Caller, home: Home, done: oneshot::Sender<Outcome<Blocks>> },
+    /// A copy, which also has steps at these other units; the head knows nothing of it.
+    Copy { caller: Caller, guests: Vec<Rc<Lun>> },
+}
+
+/// To which unit a command was sent of which a step is taken at this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// To this one.
+    Here,
+    /// To another one, which answers it whatever happens to its steps here.
+    Elsewhere,
 }
 
 /// All commands of a unit that are not answered.
@@ -80,6 +91,7 @@ pub(super) struct Tasks {
 
 struct Stepping {
     caller: Caller,
+    home: Home,
     ended: bool,
 }
 
@@ -106,8 +118,9 @@ pub(crate) enum Victims {
 impl Victims {
     /// Whether the command is one of them. Its connection, if it is another one than that which asked, does not wait
     /// for an answer any more.
-    fn take(self, caller: &Caller) -> bool {
+    fn take(self, caller: &Caller, home: Home) -> bool {
         if let Self::All { by } = self
+            && home == Home::Here
             && caller.connection.nexus() != by
         {
             caller.connection.abandon(caller.task);
@@ -146,7 +159,14 @@ impl Underway {
     fn caller(&self) -> &Caller {
         match self {
             Self::Whole { waiting, .. } => &waiting.caller,
-            Self::Step { caller, .. } => caller,
+            Self::Step { caller, .. } | Self::Copy { caller, .. } => caller,
+        }
+    }
+
+    fn home(&self) -> Home {
+        match self {
+            Self::Whole { .. } | Self::Copy { .. } => Home::Here,
+            Self::Step { home, .. } => *home,
         }
     }
 }
@@ -173,11 +193,17 @@ impl Lun {
             Verdict::SwitchTo(group) => {
                 self.give_order(Order::Prefer(Pair::head_of(group)), OrderedBy::Initiator(waiting.caller));
             }
-            Verdict::Io(_) if waiting.arrival < self.tasks.borrow().serving_since => {
+            Verdict::Io(_) | Verdict::Copy(_) if self.is_too_old(waiting.arrival) => {
                 waiting.caller.respond(Response::unit_attention(Attention::AccessStateChanged));
             }
             Verdict::Io(io) => self.begin(waiting, io),
+            Verdict::Copy(list) => self.copy(waiting.caller, waiting.arrival, list),
         }
+    }
+
+    /// Whether a command with this mark was here before this head began to serve the unit.
+    pub(super) fn is_too_old(&self, arrival: u64) -> bool {
+        arrival < self.tasks.borrow().serving_since
     }
 
     /// Present everything that was held, in its order.
@@ -238,25 +264,54 @@ impl Lun {
         caller: &Caller,
         operation: Operation<Blocks>,
     ) -> Option<oneshot::Receiver<Outcome<Blocks>>> {
-        let ended = self.tasks.borrow().stepping.get(&caller.name()).is_none_or(|stepping| stepping.ended);
-        if ended || caller.connection.is_closed() {
-            return None;
-        }
+        let home = self.may_step(caller)?;
         let (done, receiver) = oneshot::channel();
-        let key = self.tasks.borrow_mut().underway.insert(Underway::Step { caller: caller.clone(), done });
+        let key = self.tasks.borrow_mut().underway.insert(Underway::Step { caller: caller.clone(), home, done });
         self.post(Event::Request(Request { op: op_id(key), operation }));
         Some(receiver)
     }
 
+    /// Whether a command may take another step here, unless it was ended meanwhile.
+    pub(super) fn may_step(&self, caller: &Caller) -> Option<Home> {
+        let tasks = self.tasks.borrow();
+        let stepping = tasks.stepping.get(&caller.name()).filter(|stepping| !stepping.ended)?;
+        (!caller.connection.is_closed()).then_some(stepping.home)
+    }
+
     /// A command of several steps begins.
-    pub(super) fn begin_steps(&self, caller: &Caller) {
-        let stepping = Stepping { caller: caller.clone(), ended: false };
+    pub(super) fn begin_steps(&self, caller: &Caller, home: Home) {
+        let stepping = Stepping { caller: caller.clone(), home, ended: false };
         self.tasks.borrow_mut().stepping.insert(caller.name(), stepping);
     }
 
     /// It is over.
     pub(super) fn end_steps(&self, caller: &Caller) {
         self.tasks.borrow_mut().stepping.remove(&caller.name());
+    }
+
+    /// A copy begins: whoever ends it waits until it has ended, here and there. The key is for
+    /// [`Lun::end_copy`].
+    pub(super) fn begin_copy(&self, caller: &Caller, guests: &[Rc<Self>]) -> usize {
+        self.begin_steps(caller, Home::Here);
+        guests.iter().for_each(|guest| guest.begin_steps(caller, Home::Elsewhere));
+        let copy = Underway::Copy { caller: caller.clone(), guests: guests.to_vec() };
+        self.tasks.borrow_mut().underway.insert(copy)
+    }
+
+    /// It has ended.
+    pub(super) fn end_copy(&self, key: usize) {
+        let Some(Underway::Copy { caller, guests }) = self.tasks.borrow_mut().underway.try_remove(key) else { return };
+        self.end_steps(&caller);
+        guests.iter().for_each(|guest| guest.end_steps(&caller));
+        self.tasks.borrow_mut().end(key);
+    }
+
+    /// A command that was sent to another unit is to end: so is its step here.
+    fn cancel_steps(&self, caller: &Caller) {
+        let of_caller = |task: &Underway| task.caller().name() == caller.name();
+        let keys: Vec<usize> =
+            self.tasks.borrow().underway.iter().filter(|(_, task)| of_caller(task)).map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.post(Event::Cancel(op_id(key))));
     }
 
     pub(super) fn on_complete(&self, op: OpId, outcome: Outcome<Blocks>) {
@@ -271,6 +326,8 @@ impl Lun {
             },
             // The command may have been dropped.
             Underway::Step { done, .. } => drop(done.send(outcome)),
+            // The head was not asked for it.
+            Underway::Copy { .. } => {}
         }
         self.tasks.borrow_mut().end(key);
     }
@@ -281,11 +338,12 @@ impl Lun {
         let (done, receiver) = oneshot::channel();
         let left: Vec<usize> = {
             let mut tasks = self.tasks.borrow_mut();
-            tasks.held.retain(|waiting| !victims.take(&waiting.caller));
-            for stepping in tasks.stepping.values_mut().filter(|stepping| victims.take(&stepping.caller)) {
+            tasks.held.retain(|waiting| !victims.take(&waiting.caller, Home::Here));
+            for stepping in tasks.stepping.values_mut().filter(|of| victims.take(&of.caller, of.home)) {
                 stepping.ended = true;
             }
-            tasks.underway.iter().filter(|(_, task)| victims.take(task.caller())).map(|(key, _)| key).collect()
+            let taken = |task: &Underway| victims.take(task.caller(), task.home());
+            tasks.underway.iter().filter(|(_, task)| taken(task)).map(|(key, _)| key).collect()
         };
         if left.is_empty() {
             // Dropping the sender tells the receiver just as well.
@@ -293,7 +351,14 @@ impl Lun {
         }
         self.tasks.borrow_mut().endings.push(Ending { left: left.clone(), _done: done });
         for key in left {
-            self.post(Event::Cancel(op_id(key)));
+            let copy = match self.tasks.borrow().underway.get(key) {
+                Some(Underway::Copy { caller, guests }) => Some((caller.clone(), guests.clone())),
+                _ => None,
+            };
+            match copy {
+                Some((caller, guests)) => guests.iter().for_each(|guest| guest.cancel_steps(&caller)),
+                None => self.post(Event::Cancel(op_id(key))),
+            }
         }
         receiver
     }

@@ -92,6 +92,7 @@ fn cell(verdict: &Verdict) -> String {
         Verdict::ReportLuns => "luns".to_owned(),
         Verdict::Hold => "hold".to_owned(),
         Verdict::SwitchTo(_) => "switch".to_owned(),
+        Verdict::Copy(_) => "copy".to_owned(),
     }
 }
 
@@ -161,6 +162,9 @@ fn the_gate_as_a_table() {
     let expected = include_str!("gate.txt");
     assert!(table == expected, "the gate is now:\n{table}");
 }
+
+#[path = "copy_tests.rs"]
+mod copy_tests;
 
 /// START STOP UNIT with LOEJ.
 const EJECT: [u8; 6] = [0x1B, 0, 0, 0, 0x02, 0];
