@@ -1,3 +1,5 @@
+mod copies;
+
 use super::*;
 
 use std::fmt::Write;
@@ -162,9 +164,6 @@ fn the_gate_as_a_table() {
     let expected = include_str!("gate.txt");
     assert!(table == expected, "the gate is now:\n{table}");
 }
-
-#[path = "copy_tests.rs"]
-mod copy_tests;
 
 /// START STOP UNIT with LOEJ.
 const EJECT: [u8; 6] = [0x1B, 0, 0, 0, 0x02, 0];

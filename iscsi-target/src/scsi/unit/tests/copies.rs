@@ -1,8 +1,11 @@
 //! Copies, as far as the units have a say in them.
 
 use super::*;
+use crate::scsi::block::IoError;
+use crate::scsi::copy::failure::Failed;
+use crate::scsi::copy::list::Cscd;
 use crate::scsi::copy::list::tests::{blocks, list_of, naa};
-use crate::scsi::copy::plan::failed;
+use crate::scsi::copy::plan::{Side, failed};
 
 fn extended_copy(list: &[u8]) -> Command {
     let mut cdb = vec![0x83; 1];
