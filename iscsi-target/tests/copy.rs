@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
@@ -27,6 +27,7 @@ const OF_THE_OTHER_HEAD: u64 = 1;
 const LARGE_BLOCKS: u64 = 2;
 const MASKED: u64 = 3;
 const READ_ONLY: u64 = 4;
+const LUNS: usize = 5;
 
 const GOOD: u8 = 0x00;
 const CHECK_CONDITION: u8 = 0x02;
@@ -36,6 +37,7 @@ const COPY_ABORTED: Sense = Sense { key: 0x0A, asc: 0x00, ascq: 0x00 };
 /// Two heads on files; they end with it.
 struct Pair {
     folder: PathBuf,
+    config: PathBuf,
     heads: Vec<Child>,
     portals: Vec<SocketAddr>,
     runtime: tokio::runtime::Runtime,
@@ -43,39 +45,54 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("twinhead-{name}.{}", std::process::id()));
+    /// The one of this test; each has its number.
+    fn start(test: u8) -> Self {
+        let folder = std::env::temp_dir().join(format!("twinhead-copy-{test}.{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         let secret = folder.join("secret");
         fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-        let addresses = free_addresses(4);
+        let addresses = addresses(test);
         let config = folder.join("pair.toml");
-        fs::write(&config, configuration(&folder, &addresses)).unwrap();
-        let targetctl = |arguments: &[&str]| {
-            let mut process = Process::new(env!("CARGO_BIN_EXE_targetctl"));
-            process.arg("--config").arg(&config).args(arguments).output().unwrap()
-        };
+        fs::write(&config, configuration(&folder, addresses)).unwrap();
         for name in ["ours", "other", "large", "masked", "read-only"] {
-            let done = targetctl(&["disk", "init", name, "--size", "128MiB"]);
+            let done = targetctl(&config, &["disk", "init", name, "--size", "128MiB"]).output().unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         }
-        let head = |name| {
-            let log = fs::File::create(folder.join(format!("{name}.log"))).unwrap();
-            let mut process = Process::new(env!("CARGO_BIN_EXE_twinhead"));
-            process.arg("--config").arg(&config).args(["--head", name]).stdin(Stdio::null());
-            process.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
-        };
-        let heads = vec![head("a"), head("b")];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let pair = Self { folder, heads, portals: addresses[..2].to_vec(), runtime, clock: Clock::start() };
-        for (lun, owner) in [("all", "a"), ("other", "b")] {
-            // Until both heads are there it is refused.
-            while !targetctl(&["--head", "a", "handover", lun, "--to", owner]).status.success() {
-                assert!(pair.clock.now() < PATIENCE, "head {owner} does not get {lun}");
-            }
-        }
+        let portals = addresses[..2].to_vec();
+        let mut pair = Self { folder, config, heads: Vec::new(), portals, runtime, clock: Clock::start() };
+        // One after the other: whoever takes a file over ends another process that does not let go of it at once.
+        pair.start_head("a");
+        pair.await_all("\"mode\":\"solo\"");
+        pair.start_head("b");
+        pair.await_all("\"mode\":\"mirrored\"");
+        pair.hand_over("other", "b");
         pair
+    }
+
+    fn start_head(&mut self, name: &str) {
+        let log = fs::File::create(self.folder.join(format!("{name}.log"))).unwrap();
+        let mut process = Process::new(env!("CARGO_BIN_EXE_twinhead"));
+        process.arg("--config").arg(&self.config).args(["--head", name]).stdin(Stdio::null());
+        self.heads.push(process.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    /// Until head a says so of each LUN.
+    fn await_all(&self, what: &str) {
+        let status = || targetctl(&self.config, &["--head", "a", "status", "--json"]).output().unwrap().stdout;
+        while String::from_utf8_lossy(&status()).matches(what).count() < LUNS {
+            assert!(self.clock.now() < PATIENCE, "not {what}");
+        }
+    }
+
+    fn hand_over(&self, lun: &str, to: &str) {
+        let done = targetctl(&self.config, &["--head", "a", "handover", lun, "--to", to]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn soon(&self) -> Option<Duration> {
+        Some(self.clock.now() + Duration::from_millis(1))
     }
 
     /// A session of its own with a LUN through a head.
@@ -196,14 +213,20 @@ struct Name {
     block_bytes: u32,
 }
 
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+fn targetctl(config: &Path, arguments: &[&str]) -> Process {
+    let mut process = Process::new(env!("CARGO_BIN_EXE_targetctl"));
+    process.arg("--config").arg(config).args(arguments);
+    process
 }
 
-fn configuration(folder: &Path, addresses: &[SocketAddr]) -> String {
+/// Nobody else's: each run and each test has a host of its own on the loopback.
+fn addresses(test: u8) -> [SocketAddr; 4] {
+    let [_, a, b, c] = (std::process::id() << 2 | u32::from(test)).to_be_bytes();
+    [3260, 3261, 3270, 3271].map(|port| (Ipv4Addr::new(127, a | 0x80, b, c), port).into())
+}
+
+fn configuration(folder: &Path, [portal_a, portal_b, link_a, link_b]: [SocketAddr; 4]) -> String {
     let folder = folder.display();
-    let [portal_a, portal_b, link_a, link_b] = addresses else { panic!("four addresses") };
     let lun = |id: u64, name: &str, more: &str| {
         format!("[[luns]]\nid = {id}\nname = \"{name}\"\ndisk = \"{folder}/{name}.img\"\n{more}\n")
     };
@@ -215,11 +238,13 @@ fn configuration(folder: &Path, addresses: &[SocketAddr]) -> String {
         head("a", portal_a, link_a),
         head("b", portal_b, link_b),
         format!("[link]\nsecret-file = \"{folder}/secret\"\n"),
-        lun(OURS, "ours", "preferred = \"a\""),
-        lun(OF_THE_OTHER_HEAD, "other", "preferred = \"b\""),
-        lun(LARGE_BLOCKS, "large", "preferred = \"a\"\nblock-bytes = 4096"),
-        lun(MASKED, "masked", &format!("preferred = \"a\"\ninitiators = [\"{STRANGER}\"]")),
-        lun(READ_ONLY, "read-only", "preferred = \"a\"\nread-only = true"),
+        // Nothing here is about a head that is late.
+        "[limits]\nlease-ms = 1000\ntakeover-ms = 1500\n".to_owned(),
+        lun(OURS, "ours", ""),
+        lun(OF_THE_OTHER_HEAD, "other", ""),
+        lun(LARGE_BLOCKS, "large", "block-bytes = 4096"),
+        lun(MASKED, "masked", &format!("initiators = [\"{STRANGER}\"]")),
+        lun(READ_ONLY, "read-only", "read-only = true"),
     ]
     .concat()
 }
@@ -237,7 +262,7 @@ fn refused(answer: &Answer, sense: Sense) -> bool {
 
 #[test]
 fn copies_between_luns_through_either_head() {
-    let pair = Pair::start("copies");
+    let pair = Pair::start(0);
     let [mut ours, mut others, mut large] = [OURS, OF_THE_OTHER_HEAD, LARGE_BLOCKS].map(|lun| pair.session(US, 0, lun));
     let mut others_there = pair.session(US, 1, OF_THE_OTHER_HEAD);
     let data = pattern(3 << 20, 1);
@@ -288,13 +313,14 @@ fn copies_between_luns_through_either_head() {
 
 #[test]
 fn a_copy_ends_with_its_session_and_touches_nothing_afterwards() {
-    let pair = Pair::start("aborts");
+    let pair = Pair::start(1);
     let mut observer = pair.session(US, 1, OF_THE_OTHER_HEAD);
     let mut ours = pair.session(US, 0, OURS);
     ours.write(0, &pattern(512, 1));
     let long = extended_copy((&ours.name(), 0), (&observer.name(), 0), 65_535, 64);
     ours.engine.submit(long);
     while observer.read(0, 512) == [0; 512] {
+        pair.runtime.block_on(ours.engine.wait(pair.soon()));
         assert!(pair.clock.now() < 2 * PATIENCE, "the copy does not get there");
     }
     drop(ours);
@@ -309,5 +335,34 @@ fn a_copy_ends_with_its_session_and_touches_nothing_afterwards() {
     assert_eq!(answer.status, GOOD, "{answer:?}");
     for part in 24..31 {
         assert!(observer.read(part * 2048, ours.len()) == ours, "part {part} was copied to after the end");
+    }
+}
+
+#[test]
+fn a_copy_is_finished_although_its_luns_move_meanwhile() {
+    let pair = Pair::start(2);
+    let [mut ours, mut others] = [OURS, OF_THE_OTHER_HEAD].map(|lun| pair.session(US, 0, lun));
+    let data = pattern(30 << 20, 1);
+    for (part, data) in (0..).zip(data.chunks(1 << 20)) {
+        ours.write(part * 2048, data);
+    }
+    let long = extended_copy((&ours.name(), 0), (&others.name(), 0), 30 * 2048, 8);
+    let copy = ours.engine.submit(long);
+    for (lun, to) in [("other", "a"), ("other", "b"), ("ours", "b"), ("ours", "a")].repeat(3) {
+        let mut moving = targetctl(&pair.config, &["--head", "a", "handover", lun, "--to", to]);
+        let mut moving = moving.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while moving.try_wait().unwrap().is_none() {
+            pair.runtime.block_on(ours.engine.wait(pair.soon()));
+        }
+    }
+    let mut answer = None;
+    while answer.is_none() && pair.clock.now() < 2 * PATIENCE {
+        answer = ours.engine.take_result();
+        pair.runtime.block_on(ours.engine.wait(pair.soon()));
+    }
+    let (done, answer) = answer.expect("an answer in time");
+    assert!(done == copy && answer.status == GOOD, "{answer:?}");
+    for (part, data) in (0..).zip(data.chunks(1 << 20)) {
+        assert!(others.read(part * 2048, data.len()) == data, "part {part}");
     }
 }

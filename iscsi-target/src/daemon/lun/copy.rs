@@ -12,7 +12,7 @@ use replication::{Data, Extent};
 use sas_backend::buffer::Payload;
 
 use super::Lun;
-use super::tasks::Caller;
+use super::tasks::{Caller, HOLD_MS};
 use crate::scsi::attention::Attention;
 use crate::scsi::block::IoError;
 use crate::scsi::copy::failure::Failed;
@@ -46,7 +46,7 @@ impl Lun {
         if units.iter().any(|lun| lun.is_too_old(arrival)) {
             return caller.respond(Response::unit_attention(Attention::AccessStateChanged));
         }
-        if units.iter().any(|lun| lun.unit.borrow().access() == Access::Changing) {
+        if units.iter().any(|lun| lun.is_moving()) {
             return caller.respond(Response::status(Status::Busy));
         }
         let begun = self.unit.borrow_mut().begin_copy(nexus, list.identifier);
@@ -63,6 +63,16 @@ impl Lun {
             copy.caller.respond(response);
             copy.home.end_copy(key);
         });
+    }
+
+    /// Whether it is on its way from one role to another, or has just lost one: soon it can be had again, if only through
+    /// the other head.
+    fn is_moving(&self) -> bool {
+        match self.unit.borrow().access() {
+            Access::Changing => true,
+            Access::Standby => self.clock.now().since(self.access_since.get()) < HOLD_MS,
+            Access::Serving | Access::Forwarding | Access::Unavailable => false,
+        }
     }
 
     fn as_copied(&self) -> plan::Unit {
@@ -109,15 +119,17 @@ impl Copy {
             let blocks = Blocks::new(source.in_one(parts), destination.block_bytes);
             let data = blocks.filter(|data| data.blocks() == to.blocks);
             let data = data.ok_or_else(|| plan::failed(Side::Source, IoError::Aborted))?;
-            let bytes = data.payload().len() as u64;
             self.step(Side::Destination, destination, Operation::Write { extent: extent(to), data, fua: false })
                 .await?;
-            self.home.unit.borrow_mut().copied(self.nexus, self.id, bytes);
+            self.home.unit.borrow_mut().copied(self.nexus, self.id, to.blocks * u64::from(destination.block_bytes));
         }
         Ok(())
     }
 
     async fn step(&self, side: Side, lun: &Lun, operation: Operation<Blocks>) -> Result<Vec<Payload>, Failed> {
+        if lun.is_moving() {
+            return Err(plan::failed(side, IoError::Moved));
+        }
         lun.unit.borrow().admit_copy(self.nexus, side)?;
         let done = match self.home.may_step(&self.caller) {
             Some(_) => lun.one(&self.caller, operation).await,

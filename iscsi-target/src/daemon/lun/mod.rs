@@ -26,6 +26,7 @@ use std::rc::{Rc, Weak};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use replication::Millis;
 use replication::block::Blocks;
 use replication::head::{
     Access, Action, DiskCommand, Event, Head, IoError, IoId, Operation, Order, OrderId, Outcome, Status,
@@ -65,6 +66,8 @@ pub(crate) struct Lun {
     heartbeat: mpsc::Sender<Action<Blocks>>,
     link: LinkHandle,
     portals: Portals,
+    /// When what initiators are told of its role changed last.
+    access_since: Cell<Millis>,
     /// The other head was fenced, and this one does not serve yet.
     fenced_other: Cell<bool>,
     registry: Rc<Registry>,
@@ -276,6 +279,7 @@ impl Lun {
             Access::Unavailable => (UnitAccess::Unavailable, None),
         };
         self.unit.borrow_mut().set_access(access, active);
+        self.access_since.set(self.clock.now());
         if matches!(access, UnitAccess::Serving | UnitAccess::Forwarding) {
             let since = self.registry.next_mark();
             self.tasks.borrow_mut().serving_since(since);

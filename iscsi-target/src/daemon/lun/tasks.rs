@@ -24,7 +24,7 @@ use crate::scsi::{Command, NexusId, Response, Status};
 use crate::session::TaskId;
 
 /// How long a command is held before its initiator is asked to come again.
-const HOLD_MS: u64 = 5_000;
+pub(super) const HOLD_MS: u64 = 5_000;
 
 /// Who waits for the answer to a command.
 #[derive(Clone)]
