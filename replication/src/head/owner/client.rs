@@ -224,8 +224,9 @@ impl<D: Data> Owner<D> {
         core.actions.push_back(Action::Disk { id, command: DiskCommand::Read(span) });
     }
 
-    /// COMPARE AND WRITE, ORWRITE: see what is there. The disk is asked for all of it, and not only for what RAM lacks: what is in
-    /// RAM now may have gone to the disk when the answer comes.
+    /// COMPARE AND WRITE, ORWRITE: see what is there. What is on its way from RAM to the disk may land only after it is read
+    /// there, and be dropped from RAM: what RAM has is kept, as for a read. The disk is asked for all of the blocks, also for
+    /// those that RAM has, so that nothing newer goes to the disk before the answer comes.
     fn look_before(&mut self, core: &mut Core<D>, request: Request<D>, extent: Extent) {
         let overlay = in_ram(core, extent);
         if uncovered_span(extent, &overlay).is_none() {
@@ -235,7 +236,7 @@ impl<D: Data> Owner<D> {
         }
         let id = core.next_io();
         let (op, span) = (Some(request.op), extent);
-        self.reads.insert(id, DiskRead { op, extent, span, overlay: Vec::new(), before: Some(request) });
+        self.reads.insert(id, DiskRead { op, extent, span, overlay, before: Some(request) });
         core.actions.push_back(Action::Disk { id, command: DiskCommand::Read(span) });
     }
 
@@ -246,7 +247,7 @@ impl<D: Data> Owner<D> {
         } else if let Some(write) = self.blocking(read.extent) {
             write.waiting.push_back(request);
         } else if self.has_room(core, read.extent) {
-            read.overlay = in_ram(core, read.extent);
+            read.overlay = over(in_ram(core, read.extent), &read.overlay);
             self.change_over(core, request, &read.assemble(disk));
         } else {
             self.throttled.push_front(request);
@@ -324,6 +325,27 @@ fn in_ram<D: Data>(core: &Core<D>, extent: Extent) -> Vec<(Extent, D)> {
         Some((part, piece.data.slice(part.lba - at.lba, part.blocks)))
     });
     pieces.collect()
+}
+
+/// The newer ones, and what they leave of the older ones, in disk order.
+fn over<D: Data>(newer: Vec<(Extent, D)>, older: &[(Extent, D)]) -> Vec<(Extent, D)> {
+    let mut left = Vec::new();
+    for (extent, data) in older {
+        let mut at = extent.lba;
+        let mut keep = |from: u64, to: u64| {
+            if from < to {
+                left.push((Extent::new(from, to - from), data.slice(from - extent.lba, to - from)));
+            }
+        };
+        for (of, _) in newer.iter().filter(|(of, _)| of.overlaps(*extent)) {
+            keep(at, of.lba);
+            at = of.end();
+        }
+        keep(at, extent.end());
+    }
+    left.extend(newer);
+    left.sort_unstable_by_key(|(extent, _)| extent.lba);
+    left
 }
 
 /// From the first block of `extent` that `overlay` (in disk order) does not cover to the last one.

@@ -177,3 +177,21 @@ fn two_that_set_bits_at_once_lose_none() {
     let united = single.answer(&read[1..], Some(0b1001));
     assert!(writes(&united, 0b1011), "{united:?}");
 }
+
+#[test]
+fn what_the_disk_is_just_being_given_counts_although_it_is_read_before() {
+    let mut bench = Bench::mirrored();
+    bench.on(write(1, 7, 0b0100));
+    assert_eq!(bench.confirm(1), [done(1)]);
+    let run = disk_io(&bench.pass(200, true));
+    let operation = Operation::Or { extent: Extent::new(7, 2), data: Mark(0b0001, 2), fua: false };
+    let read = disk_io(&bench.on(Event::Request(Request { op: OpId(2), operation })));
+    let flush = disk_io(&bench.on(ok(run)));
+    let released = bench.on(ok(flush));
+    assert!(matches!(&released[..], [A::Send(Message::Release { .. })]), "RAM has it no longer: {released:?}");
+    let written = bench.on(Event::Disk { id: read, result: Ok(Some(Mark(0b1000, 2))) });
+    assert!(
+        matches!(&written[..], [A::Send(Message::Write { data: Mark(0b1101, 2), .. })]),
+        "the bits of the write are lost: {written:?}"
+    );
+}
