@@ -1,6 +1,6 @@
 //! Extents of blocks, payloads as the cores see them, and time.
 
-use sas_backend::buffer::{Payload, zeroes};
+use sas_backend::buffer::{Payload, Pool, zeroes};
 
 /// Milliseconds on a clock that never steps; only differences mean anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,6 +82,9 @@ pub trait Data: Clone + std::fmt::Debug {
     fn is_hole(&self) -> bool {
         false
     }
+    /// All bits that are set here or in `parts`, which are as many blocks one after the other.
+    #[must_use]
+    fn or(&self, parts: &[Self]) -> Self;
 }
 
 /// A payload of a whole number of blocks, or a hole; what production runs with.
@@ -193,6 +196,25 @@ impl Data for Blocks {
     fn is_hole(&self) -> bool {
         matches!(self.contents, Contents::Hole { .. })
     }
+
+    fn or(&self, parts: &[Self]) -> Self {
+        let pool = match &self.contents {
+            Contents::Bytes(payload) => payload.pool(),
+            Contents::Hole { .. } => Pool::new(),
+        };
+        let mut united = pool.take(usize::try_from(self.bytes()).expect("what a client sends fits into memory"));
+        let mut at = 0;
+        for mine in self.clone().into_payloads() {
+            united[at..at + mine.len()].copy_from_slice(&mine);
+            at += mine.len();
+        }
+        at = 0;
+        for theirs in parts.iter().flat_map(|part| part.clone().into_payloads()) {
+            united[at..at + theirs.len()].iter_mut().zip(&theirs[..]).for_each(|(mine, theirs)| *mine |= theirs);
+            at += theirs.len();
+        }
+        Self { contents: Contents::Bytes(united.freeze()), ..*self }
+    }
 }
 
 #[cfg(test)]
@@ -211,7 +233,7 @@ mod tests {
 
     #[test]
     fn blocks_are_cut_at_block_borders_only() {
-        let payload = sas_backend::buffer::Pool::new().copy_of(&[1, 2, 3, 4].map(|n| [n; 512]).concat());
+        let payload = Pool::new().copy_of(&[1, 2, 3, 4].map(|n| [n; 512]).concat());
         assert!(Blocks::new(payload.slice(0..513), 512).is_none());
         let blocks = Blocks::new(payload, 512).unwrap();
         assert_eq!(blocks.blocks(), 4);
@@ -236,7 +258,7 @@ mod tests {
         let bytes = |at: usize| {
             let mut bytes = [0; 1024];
             bytes[at] = 1;
-            Blocks::new(sas_backend::buffer::Pool::new().copy_of(&bytes), 512).unwrap()
+            Blocks::new(Pool::new().copy_of(&bytes), 512).unwrap()
         };
         let hole = Blocks::hole(2, 512).unwrap();
         assert_eq!(hole.first_difference(&bytes(600)), Some(600));
@@ -246,5 +268,20 @@ mod tests {
             hole.first_difference(&Blocks::new(bytes(0).slice(1, 1).into_payloads().next().unwrap(), 512).unwrap()),
             None
         );
+    }
+
+    #[test]
+    fn bits_are_united_across_the_borders_of_parts() {
+        let blocks = |bytes: [u8; 3]| {
+            let payload = Pool::new().copy_of(&bytes.map(|byte| [byte; 512]).concat());
+            Blocks::new(payload, 512).unwrap()
+        };
+        let (mine, theirs) = (blocks([0x0F, 0x00, 0xA5]), blocks([0xF0, 0x11, 0x5A]));
+        let united = mine.or(&[theirs.slice(0, 1), theirs.slice(1, 2)]);
+        assert_eq!(united, blocks([0xFF, 0x11, 0xFF]));
+        assert_eq!(mine, blocks([0x0F, 0x00, 0xA5]), "what others hold of it has not changed");
+        let hole = Blocks::hole(3, 512).unwrap();
+        assert_eq!(mine.or(&[hole.slice(0, 2), theirs.slice(2, 1)]), blocks([0x0F, 0x00, 0xFF]));
+        assert_eq!(hole.or(&[theirs.clone()]), theirs);
     }
 }

@@ -174,6 +174,12 @@ impl Payload {
         Self { buffer: Arc::clone(&self.buffer), range: start..start + range.len() }
     }
 
+    /// Where its memory came from.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        Pool { shared: Arc::clone(&self.buffer.pool) }
+    }
+
     /// Whether the first byte lies on a multiple of `align` (a power of two up to [`PAGE_BYTES`]) in memory.
     #[must_use]
     pub fn is_aligned_to(&self, align: usize) -> bool {

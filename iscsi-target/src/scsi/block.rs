@@ -70,6 +70,15 @@ pub enum BlockOp {
         /// Not acknowledged before it is stable.
         fua: bool,
     },
+    /// Set their bits that are set in `data`, and leave the others; in one step.
+    Or {
+        /// First block.
+        lba: u64,
+        /// Which bits.
+        data: Payload,
+        /// Not acknowledged before it is stable.
+        fua: bool,
+    },
     /// Write the same block over and over.
     WriteSame {
         /// First block.
@@ -152,27 +161,40 @@ pub fn finish(io: &BlockIo, result: IoResult) -> Response {
     let answer = match (result, &io.op) {
         (Ok(blocks), BlockOp::Read { .. }) => Response { data_in: DataIn::Blocks(blocks), ..Response::good() },
         (Ok(_), _) => Response::good(),
-        (Err(IoError::Reserved), _) => Response::status(Status::ReservationConflict),
-        (Err(error), op) => Response::check(sense_of(error, op)),
+        (Err(error), op) => failed(error, op.only_reads()),
     };
     Response { data_out_wanted: io.data_out_wanted, ..answer }
 }
 
-fn sense_of(error: IoError, op: &BlockOp) -> Sense {
+impl BlockOp {
+    const fn only_reads(&self) -> bool {
+        match self {
+            Self::Read { .. } | Self::Verify { .. } | Self::Compare { .. } | Self::Map { .. } => true,
+            Self::Write { .. }
+            | Self::WriteAndVerify { .. }
+            | Self::CompareAndWrite { .. }
+            | Self::Or { .. }
+            | Self::WriteSame { .. }
+            | Self::Unmap { .. }
+            | Self::Flush { .. } => false,
+        }
+    }
+}
+
+/// What is said of an operation that failed, and only reads blocks, or does not.
+#[must_use]
+pub fn failed(error: IoError, only_reads: bool) -> Response {
+    match error {
+        IoError::Reserved => Response::status(Status::ReservationConflict),
+        error => Response::check(sense_of(error, only_reads)),
+    }
+}
+
+fn sense_of(error: IoError, only_reads: bool) -> Sense {
     match error {
         IoError::Miscompare { offset } => Sense::from(SenseCode::MISCOMPARE_DURING_VERIFY).with_information(offset),
         IoError::Medium { lba } => {
-            let code = match op {
-                BlockOp::Read { .. } | BlockOp::Verify { .. } | BlockOp::Compare { .. } | BlockOp::Map { .. } => {
-                    SenseCode::UNRECOVERED_READ_ERROR
-                }
-                BlockOp::Write { .. }
-                | BlockOp::WriteAndVerify { .. }
-                | BlockOp::CompareAndWrite { .. }
-                | BlockOp::WriteSame { .. }
-                | BlockOp::Unmap { .. }
-                | BlockOp::Flush { .. } => SenseCode::WRITE_ERROR,
-            };
+            let code = if only_reads { SenseCode::UNRECOVERED_READ_ERROR } else { SenseCode::WRITE_ERROR };
             Sense { information: lba, ..code.into() }
         }
         IoError::NoSpace => SenseCode::SPACE_ALLOCATION_FAILED.into(),
@@ -205,6 +227,9 @@ fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Resul
             with_data(config, command, extent, |lba, data| BlockOp::Write { lba, data, fua })?
         }
         BlockCommand::CompareAndWrite { extent, fua } => compare_and_write(config, command, extent, fua)?,
+        BlockCommand::OrWrite { extent, fua } => {
+            with_data(config, command, extent, |lba, data| BlockOp::Or { lba, data, fua })?
+        }
         BlockCommand::Verify { extent, compare: true } => {
             with_data(config, command, extent, |lba, data| BlockOp::Compare { lba, data })?
         }

@@ -94,6 +94,14 @@ pub enum Operation {
     ReadDefectData(ReadDefectData),
     /// SBC-3 5.4.
     GetLbaStatus { lba: u64, allocation: u32 },
+    /// SPC-4, EXTENDED COPY(LID1).
+    ExtendedCopy { length: u32 },
+    /// SPC-4, RECEIVE COPY STATUS(LID1).
+    ReceiveCopyStatus { identifier: u8, allocation: u32 },
+    /// SPC-4, RECEIVE COPY OPERATING PARAMETERS.
+    ReceiveCopyOperatingParameters { allocation: u32 },
+    /// SPC-4, RECEIVE COPY FAILURE DETAILS(LID1).
+    ReceiveCopyFailureDetails { identifier: u8, allocation: u32 },
     /// SBC-3 5.20.
     StartStopUnit(StartStop),
     /// SBC-3 5.9.
@@ -134,6 +142,8 @@ pub enum BlockCommand {
     Write { extent: Extent, fua: bool },
     /// SBC-3 5.2.
     CompareAndWrite { extent: Extent, fua: bool },
+    /// SBC-3, ORWRITE (16).
+    OrWrite { extent: Extent, fua: bool },
     /// SBC-3 5.26 to 5.28; `compare` is BYTCHK 01b.
     Verify { extent: Extent, compare: bool },
     /// SBC-3 5.36 to 5.38.
@@ -299,6 +309,7 @@ medium! {
     write_16(extent_16) flags, extent => BlockCommand::Write { extent, fua: flags & DPO_FUA_FUA != 0 };
     compare_and_write(extent_16) flags, extent =>
         BlockCommand::CompareAndWrite { extent, fua: flags & DPO_FUA_FUA != 0 };
+    orwrite_16(extent_16) flags, extent => BlockCommand::OrWrite { extent, fua: flags & DPO_FUA_FUA != 0 };
     verify_10(extent_10) flags, extent => BlockCommand::Verify { extent, compare: flags & BYTCHK_COMPARE != 0 };
     verify_12(extent_12) flags, extent => BlockCommand::Verify { extent, compare: flags & BYTCHK_COMPARE != 0 };
     verify_16(extent_16) flags, extent => BlockCommand::Verify { extent, compare: flags & BYTCHK_COMPARE != 0 };
@@ -379,6 +390,28 @@ fn read_defect_data(twelve: bool, flags: u8, allocation: u32) -> Operation {
 
 pub(super) fn get_lba_status(cdb: &[u8]) -> Decoded<'_> {
     map((be_u16, be_u64, be_u32), |(_, lba, allocation)| Operation::GetLbaStatus { lba, allocation }).parse(cdb)
+}
+
+pub(super) fn extended_copy(cdb: &[u8]) -> Decoded<'_> {
+    map((take(10_usize), be_u32), |(_, length)| Operation::ExtendedCopy { length }).parse(cdb)
+}
+
+/// The list identifier and the allocation length of the commands that ask about copies.
+fn receive_copy(cdb: &[u8]) -> IResult<&[u8], (u8, u32)> {
+    map((be_u16, be_u8, take(7_usize), be_u32), |(_, identifier, _, allocation)| (identifier, allocation)).parse(cdb)
+}
+
+pub(super) fn receive_copy_status(cdb: &[u8]) -> Decoded<'_> {
+    map(receive_copy, |(identifier, allocation)| Operation::ReceiveCopyStatus { identifier, allocation }).parse(cdb)
+}
+
+pub(super) fn receive_copy_parameters(cdb: &[u8]) -> Decoded<'_> {
+    map(receive_copy, |(_, allocation)| Operation::ReceiveCopyOperatingParameters { allocation }).parse(cdb)
+}
+
+pub(super) fn receive_copy_details(cdb: &[u8]) -> Decoded<'_> {
+    map(receive_copy, |(identifier, allocation)| Operation::ReceiveCopyFailureDetails { identifier, allocation })
+        .parse(cdb)
 }
 
 pub(super) fn report_target_port_groups(cdb: &[u8]) -> Decoded<'_> {

@@ -15,6 +15,8 @@ const FORMAT: u8 = 0x12;
 const REMOVABLE: u8 = 0x80;
 /// TPGS 11b: implicit and explicit. Told of implicit only, multipathd would leave a standby path alone for seconds.
 const TPGS: u8 = 0x30;
+/// 3PC: there is EXTENDED COPY.
+const THIRD_PARTY_COPY: u8 = 0x08;
 /// MULTIP: both heads' ports.
 const MULTIP: u8 = 0x10;
 /// CMDQUE.
@@ -27,7 +29,8 @@ const LENGTH: usize = 96;
 /// The standard INQUIRY data.
 #[must_use]
 pub fn standard(config: &UnitConfig) -> Vec<u8> {
-    let mut bytes = vec![0x00, if config.removable { REMOVABLE } else { 0 }, VERSION, FORMAT, 91, TPGS, MULTIP, CMDQUE];
+    let removable = if config.removable { REMOVABLE } else { 0 };
+    let mut bytes = vec![0x00, removable, VERSION, FORMAT, 91, TPGS | THIRD_PARTY_COPY, MULTIP, CMDQUE];
     bytes.extend(VENDOR);
     bytes.extend(PRODUCT);
     let mut revision = [b' '; 4];
@@ -51,7 +54,7 @@ mod tests {
         let bytes = standard(&config());
         assert_eq!(bytes.len(), LENGTH);
         assert_eq!(usize::from(bytes[4]), LENGTH - 5);
-        assert_eq!(bytes[..8], [0, 0, 6, 0x12, 91, 0x30, 0x10, 2]);
+        assert_eq!(bytes[..8], [0, 0, 6, 0x12, 91, 0x38, 0x10, 2]);
         assert_eq!(bytes[8..36], *b"TWINHEADVIRTUAL-DISK    0.1 ");
         assert_eq!(bytes[36..58], [0; 22]);
         assert_eq!(bytes[58..66], [0x00, 0xA0, 0x04, 0x60, 0x04, 0xC0, 0x09, 0x60]);

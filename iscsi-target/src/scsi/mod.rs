@@ -4,6 +4,7 @@ pub mod attention;
 pub mod block;
 pub mod capacity;
 pub mod config;
+pub mod copy;
 pub mod decode;
 pub mod defects;
 pub mod inquiry;

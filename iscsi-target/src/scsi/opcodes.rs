@@ -110,6 +110,14 @@ pub const UNMAP: u8 = 0x42;
 pub const WRITE_SAME_10: u8 = 0x41;
 /// OPERATION CODE of WRITE SAME(16).
 pub const WRITE_SAME_16: u8 = 0x93;
+/// OPERATION CODE of EXTENDED COPY and the other commands that begin or end copies.
+pub const THIRD_PARTY_COPY_OUT: u8 = 0x83;
+/// OPERATION CODE of the commands that ask about copies.
+pub const THIRD_PARTY_COPY_IN: u8 = 0x84;
+/// OPERATION CODE of READ(16).
+const READ_16: u8 = 0x88;
+/// OPERATION CODE of WRITE(16).
+const WRITE_16: u8 = 0x8A;
 /// Bits of byte 1 that hold a service action.
 const SERVICE_ACTION: u8 = 0x1F;
 
@@ -155,6 +163,15 @@ pub fn parse(cdb: &[u8]) -> Result<(&'static Row, Operation), Sense> {
     Ok((row, operation))
 }
 
+/// What a copy that reads blocks of a unit, or writes them, is treated as.
+///
+/// # Panics
+/// Never: READ(16) and WRITE(16) are in the table.
+#[must_use]
+pub fn row_of_copy(writes: bool) -> &'static Row {
+    rows_of(if writes { WRITE_16 } else { READ_16 }).next().expect("every unit has READ(16) and WRITE(16)")
+}
+
 /// All rows of an operation code: none, one, or one per service action.
 pub fn rows_of(opcode: u8) -> impl Iterator<Item = &'static Row> {
     TABLE.iter().filter(move |row| row.opcode() == opcode)
@@ -179,8 +196,8 @@ macro_rules! table {
     (@action $action:literal) => { Some($action) };
 }
 
-// Bits left out on purpose: RDPROTECT, WRPROTECT and VRPROTECT (no protection information), ANCHOR (ANC_SUP is 0),
-// ATOMIC BOUNDARY, POWER CONDITION MODIFIER, NACA. FUA_NV and SYNC_NV are obsolete and harmless; GROUP NUMBER
+// Bits left out on purpose: RDPROTECT, WRPROTECT, VRPROTECT and ORPROTECT (no protection information), ANCHOR (ANC_SUP is
+// 0), ATOMIC BOUNDARY, POWER CONDITION MODIFIER, NACA. FUA_NV and SYNC_NV are obsolete and harmless; GROUP NUMBER
 // only sorts statistics; DPO is a hint.
 #[rustfmt::skip]
 table! {
@@ -223,9 +240,14 @@ table! {
     "PERSISTENT RESERVE OUT, PREEMPT AND ABORT" / 0x05 [0x5F, 0x05, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
     "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY" / 0x06 [0x5F, 0x06, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
     "PERSISTENT RESERVE OUT, REGISTER AND MOVE" / 0x07 [0x5F, 0x07, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0] persistent_reserve_out Out Medium Persistent Free;
+    "EXTENDED COPY(LID1)" / 0x00 [0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] extended_copy Out Medium Change Free;
+    "RECEIVE COPY STATUS(LID1)" / 0x00 [0x84, 0, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] receive_copy_status In Configuration Change Free;
+    "RECEIVE COPY OPERATING PARAMETERS" / 0x03 [0x84, 0x03, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] receive_copy_parameters In Configuration Change Free;
+    "RECEIVE COPY FAILURE DETAILS(LID1)" / 0x04 [0x84, 0x04, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0] receive_copy_details In Configuration Change Free;
     "READ(16)"                  [0x88, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] read_16 In Medium Read Read;
     "COMPARE AND WRITE"         [0x89, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0x1F, 0] compare_and_write Out Medium Change Write;
     "WRITE(16)"                 [0x8A, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_16 Out Medium Change Write;
+    "ORWRITE(16)"               [0x8B, 0x1A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] orwrite_16 Out Medium Change Write;
     "WRITE AND VERIFY(16)"      [0x8E, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] write_verify_16 Out Medium Change Write;
     "VERIFY(16)"                [0x8F, 0x12, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] verify_16 Out Medium Read Read;
     "PRE-FETCH(16)"             [0x90, 0x02, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0] pre_fetch_16 None Medium Read Read;

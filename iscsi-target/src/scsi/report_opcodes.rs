@@ -101,7 +101,8 @@ mod tests {
     fn all_commands_lists_every_row_once() {
         let plain = reported(0, 0, 0, false).unwrap();
         assert_eq!(plain.len(), 4 + 8 * TABLE.len());
-        assert_eq!(plain[..12], [0, 0, 1, 0xD8, 0x00, 0, 0, 0, 0, 0, 0, 6]);
+        assert_eq!(plain[..4], u32::try_from(8 * TABLE.len()).unwrap().to_be_bytes());
+        assert_eq!(plain[4..12], [0x00, 0, 0, 0, 0, 0, 0, 6]);
         assert!(plain[4..].chunks(8).any(|entry| entry == [0x9E, 0, 0, 0x10, 0, 1, 0, 16]));
         let timed = reported(0, 0, 0, true).unwrap();
         assert_eq!(timed.len(), 4 + 20 * TABLE.len());

@@ -18,6 +18,8 @@ pub enum SenseKey {
     UnitAttention = 0x6,
     /// Protected against it.
     DataProtect = 0x7,
+    /// EXTENDED COPY came to an end before it was done.
+    CopyAborted = 0xA,
     /// Given up; trying again may help.
     AbortedCommand = 0xB,
     /// The data differs from the medium.
@@ -54,6 +56,8 @@ codes! {
     WRITE_ERROR = MediumError 0x0C / 0x00;
     /// Unrecovered read error.
     UNRECOVERED_READ_ERROR = MediumError 0x11 / 0x00;
+    /// Operation in progress: an EXTENDED COPY with the same list identifier.
+    OPERATION_IN_PROGRESS = IllegalRequest 0x00 / 0x16;
     /// Parameter list length error.
     PARAMETER_LIST_LENGTH_ERROR = IllegalRequest 0x1A / 0x00;
     /// Invalid command operation code.
@@ -66,6 +70,16 @@ codes! {
     LOGICAL_UNIT_NOT_SUPPORTED = IllegalRequest 0x25 / 0x00;
     /// Invalid field in parameter list.
     INVALID_FIELD_IN_PARAMETER_LIST = IllegalRequest 0x26 / 0x00;
+    /// Too many target descriptors (CSCD descriptors).
+    TOO_MANY_CSCD_DESCRIPTORS = IllegalRequest 0x26 / 0x06;
+    /// Unsupported target descriptor type code.
+    UNSUPPORTED_CSCD_DESCRIPTOR = IllegalRequest 0x26 / 0x07;
+    /// Too many segment descriptors.
+    TOO_MANY_SEGMENT_DESCRIPTORS = IllegalRequest 0x26 / 0x08;
+    /// Unsupported segment descriptor type code.
+    UNSUPPORTED_SEGMENT_DESCRIPTOR = IllegalRequest 0x26 / 0x09;
+    /// Inline data length exceeded.
+    INLINE_DATA_LENGTH_EXCEEDED = IllegalRequest 0x26 / 0x0B;
     /// Saving parameters not supported.
     SAVING_PARAMETERS_NOT_SUPPORTED = IllegalRequest 0x39 / 0x00;
     /// Medium removal prevented.
@@ -78,6 +92,18 @@ codes! {
     INSUFFICIENT_REGISTRATION_RESOURCES = IllegalRequest 0x55 / 0x04;
     /// Set target port groups command failed.
     SET_TARGET_PORT_GROUPS_FAILED = HardwareError 0x67 / 0x0A;
+    /// No additional sense information: a unit that took part says more.
+    COPY_ABORTED = CopyAborted 0x00 / 0x00;
+    /// Unreachable copy target: the list has no such CSCD descriptor.
+    UNREACHABLE_COPY_TARGET = CopyAborted 0x08 / 0x04;
+    /// Copy target device not reachable.
+    COPY_TARGET_NOT_REACHABLE = CopyAborted 0x0D / 0x02;
+    /// Incorrect copy target device type.
+    INCORRECT_COPY_TARGET_TYPE = CopyAborted 0x0D / 0x03;
+    /// Invalid field in parameter list, found when its segment's turn came.
+    COPY_INVALID_FIELD = CopyAborted 0x26 / 0x00;
+    /// Unexpected inexact segment.
+    UNEXPECTED_INEXACT_SEGMENT = CopyAborted 0x26 / 0x0A;
     /// Internal target failure.
     INTERNAL_TARGET_FAILURE = AbortedCommand 0x44 / 0x00;
     /// Write protected.
@@ -127,8 +153,13 @@ impl Sense {
     /// INVALID FIELD IN PARAMETER LIST at `byte`.
     #[must_use]
     pub fn invalid_parameter(byte: u16) -> Self {
-        let field = Some(FieldPointer { in_cdb: false, byte, bit: None });
-        Self { field, ..SenseCode::INVALID_FIELD_IN_PARAMETER_LIST.into() }
+        Self::from(SenseCode::INVALID_FIELD_IN_PARAMETER_LIST).at_parameter(byte)
+    }
+
+    /// The same with a pointer to `byte` of the parameter list.
+    #[must_use]
+    pub const fn at_parameter(self, byte: u16) -> Self {
+        Self { field: Some(FieldPointer { in_cdb: false, byte, bit: None }), ..self }
     }
 
     /// The same with INFORMATION set.

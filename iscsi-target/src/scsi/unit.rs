@@ -5,6 +5,7 @@
 //! reservation (`reserved`); ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access
 //! state changed", which it reports itself: Linux would ask again two seconds later only.
 
+mod copies;
 mod reserved;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,9 @@ use alua::{AccessState, GroupId, PortGroups, StatusCode};
 use crate::scsi::attention::{Attention, Attentions};
 use crate::scsi::block::{self, BlockIo};
 use crate::scsi::config::UnitConfig;
+use crate::scsi::copy;
+use crate::scsi::copy::list::ParameterList;
+use crate::scsi::copy::results::Results;
 use crate::scsi::decode::{BlockCommand, Extent, Operation, StartStop};
 use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
@@ -72,6 +76,8 @@ pub enum Verdict {
     Change(Wished),
     /// SET TARGET PORT GROUPS: make this group active, then answer with [`port_groups::switched`].
     SwitchTo(GroupId),
+    /// EXTENDED COPY: execute this from [`LogicalUnit::begin_copy`] to [`LogicalUnit::end_copy`].
+    Copy(ParameterList),
 }
 
 impl From<Response> for Verdict {
@@ -94,6 +100,7 @@ struct Nexus {
     /// A reservation that it has no part in.
     barred_by: Option<Reserved>,
     attentions: Attentions,
+    copies: Results,
 }
 
 /// One logical unit; see the module.
@@ -168,7 +175,8 @@ impl LogicalUnit {
         let protected = self.config.protection.covers(&initiator.name);
         let name = reservation::Nexus { initiator, relative_port };
         let barred_by = self.bars(&name);
-        self.nexuses.insert(nexus, Nexus { name, protected, barred_by, attentions });
+        let copies = Results::default();
+        self.nexuses.insert(nexus, Nexus { name, protected, barred_by, attentions, copies });
         self.bar();
     }
 
@@ -242,6 +250,7 @@ impl LogicalUnit {
     pub fn reset(&mut self) {
         self.medium.reset();
         self.software_protected = false;
+        self.nexuses.values_mut().for_each(|nexus| nexus.copies.clear());
         self.raise(Attention::Reset);
     }
 
@@ -336,6 +345,11 @@ impl LogicalUnit {
         if let Some(attention) = self.attention_before(nexus, operation) {
             return Err(Response::unit_attention(attention).into());
         }
+        self.pass(nexus, row)
+    }
+
+    /// The rest of it, which a copy that involves the unit has to pass as well.
+    fn pass(&self, nexus: NexusId, row: &Row) -> Result<(), Verdict> {
         match access::gate(self.access.state(), row.class) {
             Gate::Allow => {}
             Gate::Hold => return Err(Verdict::Hold),
@@ -430,6 +444,20 @@ impl LogicalUnit {
             }
             Operation::StartStopUnit(asked) => self.start_stop(command, asked),
             Operation::Block(block) => block::begin(config, command, block),
+            Operation::ExtendedCopy { length } => match copy::list::parse(length, command.data_out.as_deref()) {
+                Ok(Some(list)) => Verdict::Copy(list),
+                Ok(None) => Response::good().into(),
+                Err(sense) => sense.into(),
+            },
+            Operation::ReceiveCopyStatus { identifier, allocation } => {
+                self.copy_result(command.nexus, allocation, |copies| copies.status(identifier)).into()
+            }
+            Operation::ReceiveCopyOperatingParameters { allocation } => {
+                Response::parameters(copy::offer::operating_parameters(config), allocation).into()
+            }
+            Operation::ReceiveCopyFailureDetails { identifier, allocation } => {
+                self.copy_result(command.nexus, allocation, |copies| copies.failure_details(identifier)).into()
+            }
         }
     }
 

@@ -4,11 +4,13 @@ use alua::TargetPort;
 
 use crate::scsi::block::{MAX_COMPARE_AND_WRITE_BLOCKS, MAX_TRANSFER_BYTES, MAX_WRITE_SAME_BYTES};
 use crate::scsi::config::UnitConfig;
+use crate::scsi::copy::list::Cscd;
+use crate::scsi::copy::offer;
 use crate::scsi::inquiry::{PRODUCT, VENDOR};
 use crate::scsi::provisioning::{MAX_UNMAP_BYTES, MAX_UNMAP_DESCRIPTORS};
 
 /// Pages that there are, in ascending order. No page B6h: there are no zones.
-const PAGES: [u8; 9] = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1, 0xB2];
+const PAGES: [u8; 10] = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8F, 0xB0, 0xB1, 0xB2];
 /// OPTIMAL UNMAP GRANULARITY, unless a physical block is larger: file systems give back nothing smaller.
 const UNMAP_GRANULARITY_BYTES: u32 = 4096;
 /// UGAVALID, before the UNMAP GRANULARITY ALIGNMENT.
@@ -26,6 +28,7 @@ pub fn page(config: &UnitConfig, ports: &[TargetPort], port: Option<&TargetPort>
         0x86 => extended_inquiry(),
         0x87 => mode_page_policy(),
         0x88 => scsi_ports(config, ports),
+        0x8F => offer::third_party_copy(config),
         0xB0 => block_limits(config),
         0xB1 => block_device_characteristics(config),
         0xB2 => provisioning(config),
@@ -96,16 +99,31 @@ fn port_name(config: &UnitConfig, port: &TargetPort) -> Vec<u8> {
     scsi_name(format!("{},t,0x{:04x}", config.target_name, port.group.0))
 }
 
+/// What the unit itself is called, in the order of page 83h.
+fn names(config: &UnitConfig) -> [(Designator, Vec<u8>); 3] {
+    let naa: String = config.naa.bytes().iter().map(|byte| format!("{byte:02X}")).collect();
+    [
+        (Designator::Naa, config.naa.bytes().to_vec()),
+        (Designator::T10Vendor, [&VENDOR[..], &PRODUCT[..], config.serial.as_bytes()].concat()),
+        (Designator::ScsiName, scsi_name(format!("naa.{naa}"))),
+    ]
+}
+
+/// Whether the identification descriptor of a copy means this unit.
+pub(super) fn names_unit(config: &UnitConfig, cscd: &Cscd) -> bool {
+    let asked = (cscd.code_set, cscd.designator_type);
+    u16::from(cscd.association) << 4 == Association::LogicalUnit as u16
+        && names(config).iter().any(|(kind, name)| kind.code_set_and_type() == asked && *name == cscd.designator)
+}
+
 /// Page 83h (SPC-4 7.8.5). The NAA name goes first, since udev and others take the first they like.
 fn device_identification(config: &UnitConfig, port: Option<&TargetPort>) -> Vec<u8> {
     use Association as A;
     use Designator as D;
     let mut bytes = Vec::new();
-    push_designator(&mut bytes, A::LogicalUnit, D::Naa, config.naa.bytes());
-    let t10 = [&VENDOR[..], &PRODUCT[..], config.serial.as_bytes()].concat();
-    push_designator(&mut bytes, A::LogicalUnit, D::T10Vendor, &t10);
-    let naa: String = config.naa.bytes().iter().map(|byte| format!("{byte:02X}")).collect();
-    push_designator(&mut bytes, A::LogicalUnit, D::ScsiName, &scsi_name(format!("naa.{naa}")));
+    for (designator, name) in names(config) {
+        push_designator(&mut bytes, A::LogicalUnit, designator, &name);
+    }
     if let Some(port) = port {
         let [high, low] = port.relative_id.to_be_bytes();
         push_designator(&mut bytes, A::TargetPort, D::RelativeTargetPort, &[0, 0, high, low]);
@@ -199,7 +217,7 @@ mod tests {
 
     #[test]
     fn exactly_the_listed_pages_exist() {
-        assert_eq!(body(0x00), [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xB0, 0xB1, 0xB2]);
+        assert_eq!(body(0x00), [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8F, 0xB0, 0xB1, 0xB2]);
         for code in 0..=u8::MAX {
             assert_eq!(page(&config(), &[], None, code).is_some(), PAGES.contains(&code), "{code:02x}");
         }

@@ -88,6 +88,15 @@ pub enum Operation<D> {
         /// As for a write.
         fua: bool,
     },
+    /// The old contents with these bits set as well; nothing else happens to the blocks in between.
+    Or {
+        /// Where.
+        extent: Extent,
+        /// Which bits.
+        data: D,
+        /// As for a write.
+        fua: bool,
+    },
     /// Everything acknowledged so far survives (SYNCHRONIZE CACHE).
     Flush,
     /// A standby's client wants something that the owner's daemon has to decide, in words that mean nothing here.
@@ -101,7 +110,8 @@ impl<D> Operation<D> {
             Self::Read(extent)
             | Self::Map(extent)
             | Self::Write { extent, .. }
-            | Self::CompareAndWrite { extent, .. } => Some(*extent),
+            | Self::CompareAndWrite { extent, .. }
+            | Self::Or { extent, .. } => Some(*extent),
             Self::Flush | Self::Ask(_) => None,
         }
     }

@@ -21,6 +21,9 @@ impl Data for Mark {
     fn first_difference(&self, other: &Self) -> Option<u64> {
         (self.0 != other.0).then_some(0)
     }
+    fn or(&self, parts: &[Self]) -> Self {
+        Self(parts.iter().fold(self.0, |mine, part| mine | part.0), self.1)
+    }
 }
 
 mod compare;

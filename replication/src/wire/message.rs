@@ -32,10 +32,10 @@
 //! A tag is epoch (8), invitation (8). The roles are 0 starting, 1 standby, 2 changing, 3 owner; the detail of a standby
 //! is its claim (0 unknown, 1 no, 2 yes), that of an owner its mode (0 solo, 1 draining, 2 joining, 3 mirrored,
 //! 4 degrading, 5 handing over), and 0 for the others. The operations are 0 read, 1 write, 2 write with force unit access,
-//! 3 flush (lba and blocks are 0), 4 compare and write, 5 the same with force unit access, 8 map, 9 write
-//! a hole, 10 the same with force unit access; the ends 0 done, 1 data, 2 not serving, 3 reserved, 4 fenced, 5 medium, 6 no
-//! space, 7 path, 8 miscompare, 9 mapped, 10 a hole (for these two the number of blocks stands for where it differs; for the
-//! others that is 0).
+//! 3 flush (lba and blocks are 0), 4 compare and write, 5 the same with force unit access, 6 or, 7 the same with force unit
+//! access, 8 map, 9 write a hole, 10 the same with force unit access; the ends 0 done, 1 data, 2 not serving, 3 reserved,
+//! 4 fenced, 5 medium, 6 no space, 7 path, 8 miscompare, 9 mapped, 10 a hole (for these two the number of blocks stands for
+//! where it differs; for the others that is 0).
 //!
 //! Whatever is counted stays below 2^63, so that counting on never overflows; extents end below that, too.
 
@@ -86,6 +86,8 @@ const WRITE_FUA: u8 = 2;
 const FLUSH: u8 = 3;
 const COMPARE: u8 = 4;
 const COMPARE_FUA: u8 = 5;
+const OR: u8 = 6;
+const OR_FUA: u8 = 7;
 const MAP: u8 = 8;
 const HOLE: u8 = 9;
 const HOLE_FUA: u8 = 10;
@@ -129,6 +131,9 @@ pub fn exchange_data<A, B, E>(
                     let data = exchange(data, Some(extent.blocks.saturating_mul(2)))?;
                     Operation::CompareAndWrite { extent, data, fua }
                 }
+                Operation::Or { extent, data, fua } => {
+                    Operation::Or { extent, data: exchange(data, Some(extent.blocks))?, fua }
+                }
                 Operation::Flush => Operation::Flush,
                 Operation::Ask(question) => Operation::Ask(question),
             };
@@ -150,7 +155,8 @@ pub(super) fn payload_of(message: &Message<Contents>) -> Option<&Payload> {
         | Message::Forward {
             operation:
                 Operation::Write { data: Contents::Bytes(payload), .. }
-                | Operation::CompareAndWrite { data: Contents::Bytes(payload), .. },
+                | Operation::CompareAndWrite { data: Contents::Bytes(payload), .. }
+                | Operation::Or { data: Contents::Bytes(payload), .. },
             ..
         }
         | Message::Returned { data: Contents::Bytes(payload), .. } => Some(payload),
@@ -252,6 +258,8 @@ fn forward_numbers(number: u64, heard: Millis, operation: &Operation<Contents>) 
         Operation::Write { extent, fua: true, .. } => (WRITE_FUA, Some(extent)),
         Operation::CompareAndWrite { extent, fua: false, .. } => (COMPARE, Some(extent)),
         Operation::CompareAndWrite { extent, fua: true, .. } => (COMPARE_FUA, Some(extent)),
+        Operation::Or { extent, fua: false, .. } => (OR, Some(extent)),
+        Operation::Or { extent, fua: true, .. } => (OR_FUA, Some(extent)),
         Operation::Flush | Operation::Ask(_) => (FLUSH, None),
     };
     let (lba, blocks) = extent.map_or((0, 0), |extent| (extent.lba, extent.blocks));
@@ -298,6 +306,8 @@ pub(super) fn parse(kind: Kind, body: &[u8], payload: Option<Payload>) -> Option
                 }
                 ((COMPARE, Some(extent)), Some(data)) => Operation::CompareAndWrite { extent, data, fua: false },
                 ((COMPARE_FUA, Some(extent)), Some(data)) => Operation::CompareAndWrite { extent, data, fua: true },
+                ((OR, Some(extent)), Some(data)) => Operation::Or { extent, data, fua: false },
+                ((OR_FUA, Some(extent)), Some(data)) => Operation::Or { extent, data, fua: true },
                 ((FLUSH, None), None) => Operation::Flush,
                 _ => return None,
             };
@@ -383,7 +393,7 @@ fn extent(input: &[u8]) -> IResult<&[u8], Extent> {
 fn operation(input: &[u8]) -> IResult<&[u8], (u8, Option<Extent>)> {
     let of = |(operation, (lba, blocks)): (u8, (u64, u64))| match (operation, blocks) {
         (FLUSH, 0) if lba == 0 => Some((operation, None)),
-        (READ..=WRITE_FUA | COMPARE | COMPARE_FUA | MAP..=HOLE_FUA, 1..) if lba + blocks <= COUNT_END => {
+        (READ..=WRITE_FUA | COMPARE..=HOLE_FUA, 1..) if lba + blocks <= COUNT_END => {
             Some((operation, Some(Extent::new(lba, blocks))))
         }
         _ => None,

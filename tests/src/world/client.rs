@@ -30,13 +30,11 @@ pub(super) struct Client {
 
 #[derive(Clone, Debug)]
 enum Want {
-    /// `over`: only if these are there, which is certain as long as it was not sent before and nothing was lost.
     Write {
         extent: Extent,
         mark: u64,
-        hole: bool,
         fua: bool,
-        over: Option<Vec<u64>>,
+        by: By,
     },
     Read {
         extent: Extent,
@@ -49,6 +47,18 @@ enum Want {
     },
     Flush,
     Raise(u64),
+}
+
+/// The command that brings a mark to blocks.
+#[derive(Clone, Debug)]
+enum By {
+    Write,
+    /// A hole, which has no mark.
+    Hole,
+    /// Only if these are there, which is certain as long as it was not sent before and nothing was lost.
+    Compare(Vec<u64>),
+    /// The bits that the mark has and what is there has not; it has all of what is there, unless something was lost.
+    Or,
 }
 
 impl Client {
@@ -134,17 +144,19 @@ impl World {
         self.at(patience, Entry::Patience { of, op });
         let delay = self.between(0, 2);
         let operation = match want {
-            Want::Write { extent, hole: true, fua, .. } => {
-                Operation::Write { extent, data: Marks::Hole(extent.blocks), fua }
-            }
-            Want::Write { extent, mark, fua, over, .. } => {
+            Want::Write { extent, mark, fua, by } => {
                 let marks = vec![mark; super::index(extent.blocks)];
-                match over {
-                    Some(over) => {
+                match by {
+                    By::Hole => Operation::Write { extent, data: Marks::Hole(extent.blocks), fua },
+                    By::Compare(over) => {
                         let data = Marks::Written([over, marks].concat());
                         Operation::CompareAndWrite { extent, data, fua }
                     }
-                    None => Operation::Write { extent, data: Marks::Written(marks), fua },
+                    By::Or if self.report.losses == 0 => {
+                        let bits = self.there(extent).into_iter().map(|there| mark & !there);
+                        Operation::Or { extent, data: Marks::Written(bits.collect()), fua }
+                    }
+                    By::Or | By::Write => Operation::Write { extent, data: Marks::Written(marks), fua },
                 }
             }
             Want::Read { extent, .. } => Operation::Read(extent),
@@ -199,15 +211,23 @@ impl World {
                 let lba = of * mine + self.between(0, mine - 1);
                 let blocks = self.between(1, 4).min((of + 1) * mine - lba);
                 let extent = Extent::new(lba, blocks);
-                self.clients[super::index(of)].marks += 1;
-                let mark = self.clients[super::index(of)].marks;
+                let there = self.there(extent);
+                let by = match self.between(0, 19) {
+                    0..=2 => By::Compare(there.clone()),
+                    // Each may double the marks.
+                    3..=5 if self.clients[super::index(of)].marks < 1 << 32 => By::Or,
+                    _ => By::Write,
+                };
+                let client = &mut self.clients[super::index(of)];
+                client.marks += 1;
+                if matches!(by, By::Or) {
+                    client.marks |= there.iter().fold(0, |all, there| all | there);
+                }
+                let mark = client.marks;
                 for lba in extent.lba..extent.end() {
                     self.oracle.issued(lba, mark);
                 }
-                let there = |lba| self.oracle.contents(lba, self.oracle.floor(lba));
-                let before = (extent.lba..extent.end()).map(there).collect();
-                let over = self.chance(15).then_some(before);
-                Want::Write { extent, mark, hole: false, fua: self.chance(20), over }
+                Want::Write { extent, mark, fua: self.chance(20), by }
             }
             6..=8 => {
                 let lba = self.between(0, BLOCKS - 1);
@@ -216,6 +236,11 @@ impl World {
             }
             _ => Want::Flush,
         }
+    }
+
+    /// What must be in one's own blocks.
+    fn there(&self, extent: Extent) -> Vec<u64> {
+        (extent.lba..extent.end()).map(|lba| self.oracle.contents(lba, self.oracle.floor(lba))).collect()
     }
 
     /// Make one of one's own blocks, or look where they are.
@@ -232,7 +257,7 @@ impl World {
         for lba in extent.lba..extent.end() {
             self.oracle.issued_hole(lba, mark);
         }
-        Want::Write { extent, mark, hole: true, fua: self.chance(20), over: None }
+        Want::Write { extent, mark, fua: self.chance(20), by: By::Hole }
     }
 
     /// Something with the blocks that were not there at first; each belongs to one client.
@@ -243,7 +268,7 @@ impl World {
             self.clients[super::index(of)].marks += 1;
             let mark = self.clients[super::index(of)].marks;
             self.oracle.issued(lba, mark);
-            return Want::Write { extent, mark, hole: false, fua: false, over: None };
+            return Want::Write { extent, mark, fua: false, by: By::Write };
         }
         let blocks = self.between(1, 8).min(self.blocks_seen - lba);
         Want::Read { extent: Extent::new(lba, blocks), floors: Vec::new() }
@@ -278,15 +303,15 @@ impl World {
                     self.oracle.acknowledged(lba, mark);
                 }
             }
-            (Outcome::Miscompare(_), Some(Want::Write { extent, over: Some(over), .. }))
+            (Outcome::Miscompare(_), Some(Want::Write { extent, by: By::Compare(over), .. }))
                 if !client.sent_before && self.report.losses == 0 =>
             {
                 return Err(format!("{extent:?} is not what only this client can have written: {over:?}"));
             }
             (Outcome::Miscompare(_), Some(Want::Write { .. })) => {
                 // An earlier attempt of its own may have succeeded.
-                if let Some(Want::Write { over, .. }) = &mut client.want {
-                    *over = None;
+                if let Some(Want::Write { by, .. }) = &mut client.want {
+                    *by = By::Write;
                 }
             }
             (Outcome::Done, Some(Want::Flush)) => client.want = None,

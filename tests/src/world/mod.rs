@@ -80,6 +80,10 @@ impl Data for Marks {
     fn is_hole(&self) -> bool {
         matches!(self, Self::Hole(_))
     }
+    fn or(&self, parts: &[Self]) -> Self {
+        let theirs = parts.iter().flat_map(Self::to_vec);
+        Self::Written(self.to_vec().into_iter().zip(theirs).map(|(mine, theirs)| mine | theirs).collect())
+    }
 }
 
 pub(crate) fn index(block: u64) -> usize {

@@ -5,7 +5,7 @@ use replication::head::{Operation, Outcome};
 use replication::{Data, Extent};
 use sas_backend::buffer::Payload;
 
-use super::tasks::Caller;
+use super::tasks::{Caller, Home};
 use super::{Lun, io_result};
 use crate::scsi::block::{self, BlockIo, BlockOp, IoError, IoResult};
 
@@ -18,7 +18,7 @@ impl Lun {
     /// Run `io` as a task of its own and answer it.
     pub(super) fn execute(&self, caller: Caller, io: BlockIo) {
         let Some(lun) = self.this.upgrade() else { return };
-        self.begin_steps(&caller);
+        self.begin_steps(&caller, Home::Here);
         tokio::task::spawn_local(async move {
             let result = lun.steps(&caller, &io.op).await;
             lun.end_steps(&caller);
@@ -57,14 +57,18 @@ impl Lun {
                     }
                 }
             }
-            BlockOp::Write { .. } | BlockOp::CompareAndWrite { .. } | BlockOp::Map { .. } | BlockOp::Flush { .. } => {
+            BlockOp::Write { .. }
+            | BlockOp::CompareAndWrite { .. }
+            | BlockOp::Or { .. }
+            | BlockOp::Map { .. }
+            | BlockOp::Flush { .. } => {
                 return Err(IoError::Aborted);
             }
         }
         Ok(Vec::new())
     }
 
-    async fn one(&self, caller: &Caller, operation: Operation<Blocks>) -> IoResult {
+    pub(super) async fn one(&self, caller: &Caller, operation: Operation<Blocks>) -> IoResult {
         let Some(step) = self.step(caller, operation) else { return Err(IoError::Aborted) };
         let outcome = step.await.unwrap_or(Outcome::NotServing);
         io_result(outcome).unwrap_or(Err(IoError::Moved))

@@ -10,8 +10,10 @@
 //! * `online`: other settings, and the end, while the head runs.
 //! * `reservations`: what initiators reserve.
 //! * `execute`: block operations that take more than one step.
+//! * `copy`: copies between units.
 
 mod arbiter;
+mod copy;
 mod execute;
 mod heartbeat;
 mod online;
@@ -26,12 +28,12 @@ use std::rc::{Rc, Weak};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use replication::Stretch;
 use replication::block::Blocks;
 use replication::head::{
     Access, Action, DiskCommand, Event, Head, IoError, IoId, Operation, Order, OrderId, Outcome, Status,
 };
 use replication::message::{Forwarded, Message};
+use replication::{Millis, Stretch};
 use sas_backend::buffer::Pool;
 use sas_backend::disk::{self, Answer, Completion, Disk, DiskError, DiskOp, Token};
 use sas_backend::{HeadId, Incarnation};
@@ -67,6 +69,8 @@ pub(crate) struct Lun {
     heartbeat: mpsc::Sender<Action<Blocks>>,
     link: LinkHandle,
     portals: Portals,
+    /// When what initiators are told of its role changed last.
+    access_since: Cell<Millis>,
     /// The other head was fenced, and this one does not serve yet.
     fenced_other: Cell<bool>,
     registry: Rc<Registry>,
@@ -289,6 +293,7 @@ impl Lun {
             Access::Unavailable => (UnitAccess::Unavailable, None),
         };
         self.unit.borrow_mut().set_access(access, active);
+        self.access_since.set(self.clock.now());
         if matches!(access, UnitAccess::Serving | UnitAccess::Forwarding) {
             let since = self.registry.next_mark();
             self.tasks.borrow_mut().serving_since(since);
@@ -353,7 +358,7 @@ impl Flush for Lun {
 }
 
 fn changes_blocks(operation: &Operation<Blocks>) -> bool {
-    matches!(operation, Operation::Write { .. } | Operation::CompareAndWrite { .. })
+    matches!(operation, Operation::Write { .. } | Operation::CompareAndWrite { .. } | Operation::Or { .. })
 }
 
 /// What the disk says of bytes, in blocks, which may be larger than its own. One of which it has a part is mapped.

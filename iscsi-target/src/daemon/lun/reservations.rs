@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Lun;
-use super::tasks::{Caller, Underway, Victims, Waiting, op_id};
+use super::tasks::{Caller, Home, Underway, Victims, Waiting, op_id};
 use crate::scsi::attention::Attention;
 use crate::scsi::reservation::Nexus;
 use crate::scsi::reservation::relay::{self, About, Question};
@@ -57,7 +57,7 @@ impl By {
 impl Changes {
     /// Those that have not begun do not begin.
     pub(super) fn end(&mut self, victims: Victims) {
-        self.waiting.retain(|(_, by)| !by.caller().is_some_and(|caller| victims.take(caller)));
+        self.waiting.retain(|(_, by)| !by.caller().is_some_and(|caller| victims.take(caller, Home::Here)));
     }
 
     pub(super) fn has(&self, victims: Victims) -> bool {

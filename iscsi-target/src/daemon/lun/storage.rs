@@ -196,6 +196,7 @@ fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
         heartbeat: heartbeat_orders,
         link: pair.link.clone(),
         portals: pair.portals.clone(),
+        access_since: Cell::new(pair.clock.now()),
         fenced_other: Cell::new(false),
         registry: Rc::clone(&pair.registry),
         head: RefCell::new(Head::new(head_config(pair, &config, &superblock))),

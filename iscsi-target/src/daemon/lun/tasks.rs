@@ -26,7 +26,7 @@ use crate::scsi::{Command, NexusId, Response, Status};
 use crate::session::TaskId;
 
 /// How long a command is held before its initiator is asked to come again.
-const HOLD_MS: u64 = 5_000;
+pub(super) const HOLD_MS: u64 = 5_000;
 
 /// Who waits for the answer to a command.
 #[derive(Clone)]
@@ -65,11 +65,22 @@ pub(super) enum Underway {
     /// The whole of a command.
     Whole { waiting: Waiting, io: BlockIo },
     /// One step of a command.
-    Step { caller: Caller, done: oneshot::Sender<Outcome<Blocks>> },
+    Step { caller: Caller, home: Home, done: oneshot::Sender<Outcome<Blocks>> },
+    /// A copy, which also has steps at these other units; the head knows nothing of it.
+    Copy { caller: Caller, guests: Vec<Rc<Lun>> },
     /// Something for the owner to decide.
     Question(By),
     /// A change of what is reserved.
     Record(By),
+}
+
+/// To which unit a command was sent of which a step is taken at this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    /// To this one.
+    Here,
+    /// To another one, which answers it whatever happens to its steps here.
+    Elsewhere,
 }
 
 /// All commands of a unit that are not answered.
@@ -86,6 +97,7 @@ pub(super) struct Tasks {
 
 struct Stepping {
     caller: Caller,
+    home: Home,
     ended: bool,
 }
 
@@ -114,14 +126,14 @@ pub(crate) enum Victims {
 impl Victims {
     /// Whether the command is one of them. Its connection, if it is another one than that which asked, does not wait
     /// for an answer any more.
-    pub(super) fn take(self, caller: &Caller) -> bool {
+    pub(super) fn take(self, caller: &Caller, home: Home) -> bool {
         let hit = self.hit(caller);
         let by_another = match self {
             Self::Task(..) | Self::Nexus(_) => false,
             Self::Preempted(_) => hit,
             Self::All { by } => caller.connection.nexus() != by,
         };
-        if by_another {
+        if by_another && home == Home::Here {
             caller.connection.abandon(caller.task);
         }
         hit
@@ -162,8 +174,15 @@ impl Underway {
     fn caller(&self) -> Option<&Caller> {
         match self {
             Self::Whole { waiting, .. } => Some(&waiting.caller),
-            Self::Step { caller, .. } => Some(caller),
+            Self::Step { caller, .. } | Self::Copy { caller, .. } => Some(caller),
             Self::Question(by) | Self::Record(by) => by.caller(),
+        }
+    }
+
+    fn home(&self) -> Home {
+        match self {
+            Self::Whole { .. } | Self::Copy { .. } | Self::Question(_) | Self::Record(_) => Home::Here,
+            Self::Step { home, .. } => *home,
         }
     }
 
@@ -194,15 +213,21 @@ impl Lun {
             Verdict::SwitchTo(group) => {
                 self.give_order(Order::Prefer(Pair::head_of(group)), OrderedBy::Initiator(waiting.caller));
             }
-            Verdict::Io(_) | Verdict::Ask(_) | Verdict::Change(_)
-                if waiting.arrival < self.tasks.borrow().serving_since =>
+            Verdict::Io(_) | Verdict::Ask(_) | Verdict::Change(_) | Verdict::Copy(_)
+                if self.is_too_old(waiting.arrival) =>
             {
                 waiting.caller.respond(Response::unit_attention(Attention::AccessStateChanged));
             }
             Verdict::Io(io) => self.begin(waiting, io),
             Verdict::Ask(question) => self.ask(waiting, question),
             Verdict::Change(wished) => self.change(wished, By::Client(waiting)),
+            Verdict::Copy(list) => self.copy(waiting.caller, waiting.arrival, list),
         }
+    }
+
+    /// Whether a command with this mark was here before this head began to serve the unit.
+    pub(super) fn is_too_old(&self, arrival: u64) -> bool {
+        arrival < self.tasks.borrow().serving_since
     }
 
     /// Present everything that was held, in its order.
@@ -250,6 +275,10 @@ impl Lun {
                 _ => return None,
             },
             BlockOp::Map { lba, blocks, .. } => Operation::Map(Extent::new(*lba, *blocks)),
+            BlockOp::Or { lba, data, fua } => {
+                let data = Blocks::new(data.clone(), self.block_bytes)?;
+                Operation::Or { extent: Extent::new(*lba, replication::Data::blocks(&data)), data, fua: *fua }
+            }
             BlockOp::Flush { .. } => Operation::Flush,
             BlockOp::WriteAndVerify { .. }
             | BlockOp::Verify { .. }
@@ -264,25 +293,54 @@ impl Lun {
         caller: &Caller,
         operation: Operation<Blocks>,
     ) -> Option<oneshot::Receiver<Outcome<Blocks>>> {
-        let ended = self.tasks.borrow().stepping.get(&caller.name()).is_none_or(|stepping| stepping.ended);
-        if ended || caller.connection.is_closed() {
-            return None;
-        }
+        let home = self.may_step(caller)?;
         let (done, receiver) = oneshot::channel();
-        let key = self.tasks.borrow_mut().underway.insert(Underway::Step { caller: caller.clone(), done });
+        let key = self.tasks.borrow_mut().underway.insert(Underway::Step { caller: caller.clone(), home, done });
         self.post(Event::Request(Request { op: op_id(key), operation }));
         Some(receiver)
     }
 
+    /// Whether a command may take another step here, unless it was ended meanwhile.
+    pub(super) fn may_step(&self, caller: &Caller) -> Option<Home> {
+        let tasks = self.tasks.borrow();
+        let stepping = tasks.stepping.get(&caller.name()).filter(|stepping| !stepping.ended)?;
+        (!caller.connection.is_closed()).then_some(stepping.home)
+    }
+
     /// A command of several steps begins.
-    pub(super) fn begin_steps(&self, caller: &Caller) {
-        let stepping = Stepping { caller: caller.clone(), ended: false };
+    pub(super) fn begin_steps(&self, caller: &Caller, home: Home) {
+        let stepping = Stepping { caller: caller.clone(), home, ended: false };
         self.tasks.borrow_mut().stepping.insert(caller.name(), stepping);
     }
 
     /// It is over.
     pub(super) fn end_steps(&self, caller: &Caller) {
         self.tasks.borrow_mut().stepping.remove(&caller.name());
+    }
+
+    /// A copy begins: whoever ends it waits until it has ended, here and there. The key is for
+    /// [`Lun::end_copy`].
+    pub(super) fn begin_copy(&self, caller: &Caller, guests: &[Rc<Self>]) -> usize {
+        self.begin_steps(caller, Home::Here);
+        guests.iter().for_each(|guest| guest.begin_steps(caller, Home::Elsewhere));
+        let copy = Underway::Copy { caller: caller.clone(), guests: guests.to_vec() };
+        self.tasks.borrow_mut().underway.insert(copy)
+    }
+
+    /// It has ended.
+    pub(super) fn end_copy(&self, key: usize) {
+        let Some(Underway::Copy { caller, guests }) = self.tasks.borrow_mut().underway.try_remove(key) else { return };
+        self.end_steps(&caller);
+        guests.iter().for_each(|guest| guest.end_steps(&caller));
+        self.tasks.borrow_mut().end(key);
+    }
+
+    /// A command that was sent to another unit is to end: so is its step here.
+    fn cancel_steps(&self, caller: &Caller) {
+        let of_caller = |task: &Underway| task.caller().is_some_and(|of| of.name() == caller.name());
+        let keys: Vec<usize> =
+            self.tasks.borrow().underway.iter().filter(|(_, task)| of_caller(task)).map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.post(Event::Cancel(op_id(key))));
     }
 
     pub(super) fn on_complete(&self, op: OpId, outcome: Outcome<Blocks>) {
@@ -304,6 +362,8 @@ impl Lun {
                 let is_wanted = !matches!(&by, By::Client(waiting) if self.is_unwanted(key, waiting));
                 self.on_change_kept(by, &outcome, is_wanted);
             }
+            // The head was not asked for it.
+            Underway::Copy { .. } => {}
         }
         self.tasks.borrow_mut().end(key);
     }
@@ -320,11 +380,11 @@ impl Lun {
         let left: Vec<usize> = {
             self.changes_of_reservations.borrow_mut().end(victims);
             let mut tasks = self.tasks.borrow_mut();
-            tasks.held.retain(|waiting| !victims.take(&waiting.caller));
-            for stepping in tasks.stepping.values_mut().filter(|stepping| victims.take(&stepping.caller)) {
+            tasks.held.retain(|waiting| !victims.take(&waiting.caller, Home::Here));
+            for stepping in tasks.stepping.values_mut().filter(|of| victims.take(&of.caller, of.home)) {
                 stepping.ended = true;
             }
-            let is_victim = |task: &Underway| task.caller().is_some_and(|caller| victims.take(caller));
+            let is_victim = |task: &Underway| task.caller().is_some_and(|caller| victims.take(caller, task.home()));
             tasks.underway.iter().filter(|(_, task)| is_victim(task)).map(|(key, _)| key).collect()
         };
         if left.is_empty() {
@@ -333,7 +393,14 @@ impl Lun {
         }
         self.tasks.borrow_mut().endings.push(Ending { left: left.clone(), _done: done });
         for key in left {
-            self.post(Event::Cancel(op_id(key)));
+            let copy = match self.tasks.borrow().underway.get(key) {
+                Some(Underway::Copy { caller, guests }) => Some((caller.clone(), guests.clone())),
+                _ => None,
+            };
+            match copy {
+                Some((caller, guests)) => guests.iter().for_each(|guest| guest.cancel_steps(&caller)),
+                None => self.post(Event::Cancel(op_id(key))),
+            }
         }
         receiver
     }

@@ -16,12 +16,13 @@ struct Family {
 
 const READ: Family = Family { opcodes: &[0x28, 0xA8, 0x88], byte_1: 0, takes_data: false };
 const WRITE: Family = Family { opcodes: &[0x2A, 0xAA, 0x8A], byte_1: 0, takes_data: true };
+const ORWRITE: Family = Family { opcodes: &[0x8B], byte_1: 0, takes_data: true };
 const VERIFY: Family = Family { opcodes: &[0x2F, 0xAF, 0x8F], byte_1: 0x02, takes_data: true };
 const WRITE_VERIFY: Family = Family { opcodes: &[0x2E, 0xAE, 0x8E], byte_1: 0x02, takes_data: true };
 const WRITE_SAME: Family = Family { opcodes: &[0x41, 0x93], byte_1: 0, takes_data: true };
 const PRE_FETCH: Family = Family { opcodes: &[0x34, 0x90], byte_1: 0, takes_data: false };
 const SYNCHRONIZE: Family = Family { opcodes: &[0x35, 0x91], byte_1: 0, takes_data: false };
-const ALL: [Family; 7] = [READ, WRITE, VERIFY, WRITE_VERIFY, WRITE_SAME, PRE_FETCH, SYNCHRONIZE];
+const ALL: [Family; 8] = [READ, WRITE, ORWRITE, VERIFY, WRITE_VERIFY, WRITE_SAME, PRE_FETCH, SYNCHRONIZE];
 
 fn cdb(opcode: u8, byte_1: u8, lba: u32, blocks: u32) -> Vec<u8> {
     let mut cdb = vec![opcode, byte_1];
@@ -293,6 +294,19 @@ fn errors_by_kind() {
     assert_eq!(sense(&read, IoError::Moved), (6, 0x2A, 0x06, 0));
     let blocks = vec![payload(&[3; 512])];
     assert_eq!(finish(&read, Ok(blocks.clone())).data_in, DataIn::Blocks(blocks));
+}
+
+#[test]
+fn orwrite_takes_as_many_blocks_as_it_says() {
+    let asked = |byte_1, blocks| begun(&command_with(&cdb(0x8B, byte_1, 7, blocks), &[0xA6; 1024]));
+    for (byte_1, fua) in [(0, false), (0x10, false), (0x08, true), (0x18, true)] {
+        let BlockIo { op, data_out_wanted } = io(asked(byte_1, 2));
+        assert_eq!(op, BlockOp::Or { lba: 7, data: payload(&[0xA6; 1024]), fua });
+        assert_eq!(data_out_wanted, Some(1024));
+    }
+    for (protect, bit) in [(1, 5), (2, 6), (3, 6), (4, 7), (7, 7)] {
+        assert_eq!(asked(protect << 5, 2), check(Sense::invalid_cdb(1, Some(bit))));
+    }
 }
 
 #[test]

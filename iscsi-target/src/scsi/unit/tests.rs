@@ -1,3 +1,5 @@
+mod copies;
+
 use super::*;
 
 use std::fmt::Write;
@@ -95,6 +97,7 @@ fn cell(verdict: &Verdict) -> String {
         Verdict::SwitchTo(_) => "switch".to_owned(),
         Verdict::Ask(_) => "ask".to_owned(),
         Verdict::Change(_) => "change".to_owned(),
+        Verdict::Copy(_) => "copy".to_owned(),
     }
 }
 
@@ -511,7 +514,7 @@ proptest! {
                     (lba, data.len() as u64 / 1024)
                 }
                 BlockOp::Write { lba, data, .. } | BlockOp::WriteAndVerify { lba, data, .. }
-                | BlockOp::Compare { lba, data } => {
+                | BlockOp::Or { lba, data, .. } | BlockOp::Compare { lba, data } => {
                     prop_assert_eq!(data.len() % 512, 0);
                     (lba, data.len() as u64 / 512)
                 }

@@ -17,6 +17,9 @@ impl Data for Marks {
     fn first_difference(&self, other: &Self) -> Option<u64> {
         self.0.iter().zip(&other.0).position(|(mine, theirs)| mine != theirs).map(|at| at as u64 * 512)
     }
+    fn or(&self, _: &[Self]) -> Self {
+        self.clone()
+    }
 }
 
 const SPACE: u64 = 32;
@@ -181,6 +184,9 @@ impl Data for Part {
     }
     fn is_hole(&self) -> bool {
         self.1
+    }
+    fn or(&self, _: &[Self]) -> Self {
+        self.clone()
     }
 }
 

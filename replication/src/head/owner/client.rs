@@ -17,8 +17,8 @@ pub(super) struct DiskRead<D> {
     span: Extent,
     /// What RAM had when the read was admitted, in disk order.
     overlay: Vec<(Extent, D)>,
-    /// The operation that compares, instead of a client that reads.
-    compare: Option<Request<D>>,
+    /// The operation that depends on what is there, instead of a client that reads.
+    before: Option<Request<D>>,
 }
 
 impl<D> DiskRead<D> {
@@ -42,7 +42,9 @@ impl<D: Data> Owner<D> {
                     self.read(core, request.op, extent);
                 }
             }
-            Operation::Write { extent, .. } | Operation::CompareAndWrite { extent, .. } => {
+            Operation::Write { extent, .. }
+            | Operation::CompareAndWrite { extent, .. }
+            | Operation::Or { extent, .. } => {
                 let extent = *extent;
                 if let Some(write) = self.blocking(extent) {
                     write.waiting.push_back(request);
@@ -63,12 +65,12 @@ impl<D: Data> Owner<D> {
         let waiting = self.throttled.len() + self.syncs.len();
         self.throttled.retain(|request| request.op != op);
         self.syncs.retain(|sync| *sync != op);
-        let compared = self.reads.values_mut().any(|read| {
-            let found = read.compare.take_if(|request| request.op == op).is_some();
+        let looked = self.reads.values_mut().any(|read| {
+            let found = read.before.take_if(|request| request.op == op).is_some();
             read.op.take_if(|_| found);
             found
         });
-        if compared || self.throttled.len() + self.syncs.len() < waiting || self.pending.forget_waiting(op) {
+        if looked || self.throttled.len() + self.syncs.len() < waiting || self.pending.forget_waiting(op) {
             core.answer(op, Outcome::NotServing);
         }
     }
@@ -100,7 +102,9 @@ impl<D: Data> Owner<D> {
     fn change(&mut self, core: &mut Core<D>, request: Request<D>) {
         match request.operation {
             Operation::Write { extent, data, fua } => self.write(core, request.op, extent, data, fua),
-            Operation::CompareAndWrite { extent, .. } => self.look_before(core, request, extent),
+            Operation::CompareAndWrite { extent, .. } | Operation::Or { extent, .. } => {
+                self.look_before(core, request, extent);
+            }
             Operation::Read(_) | Operation::Map(_) | Operation::Flush | Operation::Ask(_) => {}
         }
     }
@@ -218,53 +222,54 @@ impl<D: Data> Owner<D> {
             return;
         };
         let id = core.next_io();
-        self.reads.insert(id, DiskRead { op: Some(op), extent, span, overlay, compare: None });
+        self.reads.insert(id, DiskRead { op: Some(op), extent, span, overlay, before: None });
         core.actions.push_back(Action::Disk { id, command: DiskCommand::Read(span) });
     }
 
-    /// COMPARE AND WRITE: see what is there. The disk is asked for all of it, and not only for what RAM lacks: what is in
-    /// RAM now may have gone to the disk when the answer comes.
+    /// COMPARE AND WRITE, ORWRITE: see what is there. What is on its way from RAM to the disk may land only after it is read
+    /// there, and be dropped from RAM: what RAM has is kept, as for a read. The disk is asked for all of the blocks, also for
+    /// those that RAM has, so that nothing newer goes to the disk before the answer comes.
     fn look_before(&mut self, core: &mut Core<D>, request: Request<D>, extent: Extent) {
         let overlay = in_ram(core, extent);
         if uncovered_span(extent, &overlay).is_none() {
             let data: Vec<D> = overlay.into_iter().map(|(_, data)| data).collect();
-            self.compare(core, request, &data);
+            self.change_over(core, request, &data);
             return;
         }
         let id = core.next_io();
         let (op, span) = (Some(request.op), extent);
-        self.reads.insert(id, DiskRead { op, extent, span, overlay: Vec::new(), compare: Some(request) });
+        self.reads.insert(id, DiskRead { op, extent, span, overlay, before: Some(request) });
         core.actions.push_back(Action::Disk { id, command: DiskCommand::Read(span) });
     }
 
     /// The disk has said what is there. Writes that have come meanwhile count; one that is not acknowledged is waited for.
-    fn compare_with_disk(&mut self, core: &mut Core<D>, request: Request<D>, mut read: DiskRead<D>, disk: &D) {
+    fn change_over_disk(&mut self, core: &mut Core<D>, request: Request<D>, mut read: DiskRead<D>, disk: &D) {
         if !self.serves() {
             self.complete(core, request.op, Outcome::NotServing);
         } else if let Some(write) = self.blocking(read.extent) {
             write.waiting.push_back(request);
         } else if self.has_room(core, read.extent) {
-            read.overlay = in_ram(core, read.extent);
-            self.compare(core, request, &read.assemble(disk));
+            read.overlay = over(in_ram(core, read.extent), &read.overlay);
+            self.change_over(core, request, &read.assemble(disk));
         } else {
             self.throttled.push_front(request);
         }
     }
 
-    /// The comparison and the write are one step: nothing can come between.
-    fn compare(&mut self, core: &mut Core<D>, request: Request<D>, present: &[D]) {
-        let Operation::CompareAndWrite { extent, data, fua } = request.operation else { return };
-        let mut lba = 0;
-        for part in present {
-            let expected = data.slice(lba, part.blocks());
-            if let Some(offset) = part.first_difference(&expected) {
-                let at = lba * u64::from(core.config.block_bytes) + offset;
-                self.complete(core, request.op, Outcome::Miscompare(at));
-                return;
+    /// Looking at what is there and the write are one step: nothing can come between.
+    fn change_over(&mut self, core: &mut Core<D>, request: Request<D>, present: &[D]) {
+        match request.operation {
+            Operation::CompareAndWrite { extent, data, fua } => {
+                if let Some(at) = first_difference(core, present, &data) {
+                    self.complete(core, request.op, Outcome::Miscompare(at));
+                } else {
+                    self.write(core, request.op, extent, data.slice(extent.blocks, extent.blocks), fua);
+                }
             }
-            lba += part.blocks();
+            Operation::Or { extent, data, fua } => self.write(core, request.op, extent, data.or(present), fua),
+            Operation::Read(_) | Operation::Map(_) | Operation::Write { .. } | Operation::Flush | Operation::Ask(_) => {
+            }
         }
-        self.write(core, request.op, extent, data.slice(extent.blocks, extent.blocks), fua);
     }
 
     pub(super) fn on_read_done(
@@ -275,9 +280,9 @@ impl<D: Data> Owner<D> {
     ) {
         let Some(op) = read.op else { return };
         let outcome = match result {
-            Ok(Some(data)) if data.blocks() == read.span.blocks && read.compare.is_some() => {
-                if let Some(request) = read.compare.take() {
-                    self.compare_with_disk(core, request, read, &data);
+            Ok(Some(data)) if data.blocks() == read.span.blocks && read.before.is_some() => {
+                if let Some(request) = read.before.take() {
+                    self.change_over_disk(core, request, read, &data);
                 }
                 return;
             }
@@ -305,6 +310,17 @@ impl<D: Data> DiskRead<D> {
     }
 }
 
+/// The first byte in which `present` is not as `expected`.
+fn first_difference<D: Data>(core: &Core<D>, present: &[D], expected: &D) -> Option<u64> {
+    let mut lba = 0;
+    present.iter().find_map(|part| {
+        let from = lba;
+        lba += part.blocks();
+        let offset = part.first_difference(&expected.slice(from, part.blocks()))?;
+        Some(from * u64::from(core.config.block_bytes) + offset)
+    })
+}
+
 /// What RAM has of `extent`, in disk order.
 fn in_ram<D: Data>(core: &Core<D>, extent: Extent) -> Vec<(Extent, D)> {
     let pieces = core.memory.map.overlapping(extent).filter_map(|(at, piece)| {
@@ -312,6 +328,27 @@ fn in_ram<D: Data>(core: &Core<D>, extent: Extent) -> Vec<(Extent, D)> {
         Some((part, piece.data.slice(part.lba - at.lba, part.blocks)))
     });
     pieces.collect()
+}
+
+/// The newer ones, and what they leave of the older ones, in disk order.
+fn over<D: Data>(newer: Vec<(Extent, D)>, older: &[(Extent, D)]) -> Vec<(Extent, D)> {
+    let mut left = Vec::new();
+    for (extent, data) in older {
+        let mut at = extent.lba;
+        let mut keep = |from: u64, to: u64| {
+            if from < to {
+                left.push((Extent::new(from, to - from), data.slice(from - extent.lba, to - from)));
+            }
+        };
+        for (of, _) in newer.iter().filter(|(of, _)| of.overlaps(*extent)) {
+            keep(at, of.lba);
+            at = of.end();
+        }
+        keep(at, extent.end());
+    }
+    left.extend(newer);
+    left.sort_unstable_by_key(|(extent, _)| extent.lba);
+    left
 }
 
 /// From the first block of `extent` that `overlay` (in disk order) does not cover to the last one.

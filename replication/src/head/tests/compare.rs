@@ -1,4 +1,4 @@
-//! COMPARE AND WRITE: the comparison and the write are one step, whatever happens around them.
+//! COMPARE AND WRITE and ORWRITE: looking at the blocks and the write are one step, whatever happens around them.
 
 use super::*;
 
@@ -23,6 +23,10 @@ impl Data for Halves {
     }
     fn first_difference(&self, other: &Self) -> Option<u64> {
         self.0.iter().zip(&other.0).position(|(mine, theirs)| mine != theirs).map(|at| at as u64 * 4096 + 7)
+    }
+    fn or(&self, parts: &[Self]) -> Self {
+        let theirs = parts.iter().flat_map(|part| &part.0);
+        Self(self.0.iter().zip(theirs).map(|(mine, theirs)| mine | theirs).collect())
     }
 }
 
@@ -67,6 +71,12 @@ impl Single {
 
 fn write_of(op: u64, lba: u64, mark: u64) -> Event<Halves> {
     let operation = Operation::Write { extent: Extent::new(lba, 1), data: Halves(vec![mark]), fua: false };
+    Event::Request(Request { op: OpId(op), operation })
+}
+
+/// Sets the bits of `mark` at a block.
+fn or(op: u64, lba: u64, mark: u64) -> Event<Halves> {
+    let operation = Operation::Or { extent: Extent::new(lba, 1), data: Halves(vec![mark]), fua: false };
     Event::Request(Request { op: OpId(op), operation })
 }
 
@@ -128,4 +138,60 @@ fn one_that_is_given_up_does_not_write() {
     let ended = single.on(Event::Cancel(OpId(1)));
     assert_eq!(ended, [Action::Complete { op: OpId(1), outcome: Outcome::NotServing }]);
     assert_eq!(single.answer(&read, Some(5)), []);
+}
+
+#[test]
+fn bits_are_set_and_the_others_stay() {
+    let mut single = Single::serving();
+    let read = single.on(or(1, 9, 0b0110));
+    assert!(
+        matches!(&read[..], [Action::Disk { command: DiskCommand::Read(extent), .. }] if *extent == Extent::new(9, 1))
+    );
+    let written = single.answer(&read, Some(0b1100));
+    assert!(writes(&written, 0b1110), "{written:?}");
+    assert_eq!(single.answer(&written, None), [Action::Complete { op: OpId(1), outcome: Outcome::Done }]);
+}
+
+#[test]
+fn bits_are_set_in_what_a_write_between_has_left() {
+    let mut single = Single::serving();
+    let read = single.on(or(1, 9, 0b0001));
+    assert_eq!(single.on(write_of(2, 9, 0b1000)), [], "it does not go to the disk while that is read");
+    let written = single.answer(&read, Some(0b0100));
+    assert!(writes(&written, 0b1000), "{written:?}");
+    let read = single.answer(&written, None);
+    assert_eq!(read[0], Action::Complete { op: OpId(2), outcome: Outcome::Done });
+    let united = single.answer(&read[1..], Some(0b1000));
+    assert!(writes(&united, 0b1001), "{united:?}");
+}
+
+#[test]
+fn two_that_set_bits_at_once_lose_none() {
+    let mut single = Single::serving();
+    let first = single.on(or(1, 9, 0b0001));
+    let second = single.on(or(2, 9, 0b0010));
+    assert_eq!(single.answer(&first, Some(0b1000)), [], "the disk is still read for the second one");
+    let written = single.answer(&second, Some(0b1000));
+    assert!(writes(&written, 0b1001) && written.len() == 1, "the second one waits for the first one: {written:?}");
+    let read = single.answer(&written, None);
+    let united = single.answer(&read[1..], Some(0b1001));
+    assert!(writes(&united, 0b1011), "{united:?}");
+}
+
+#[test]
+fn what_the_disk_is_just_being_given_counts_although_it_is_read_before() {
+    let mut bench = Bench::mirrored();
+    bench.on(write(1, 7, 0b0100));
+    assert_eq!(bench.confirm(1), [done(1)]);
+    let run = disk_io(&bench.pass(200, true));
+    let operation = Operation::Or { extent: Extent::new(7, 2), data: Mark(0b0001, 2), fua: false };
+    let read = disk_io(&bench.on(Event::Request(Request { op: OpId(2), operation })));
+    let flush = disk_io(&bench.on(ok(run)));
+    let released = bench.on(ok(flush));
+    assert!(matches!(&released[..], [A::Send(Message::Release { .. })]), "RAM has it no longer: {released:?}");
+    let written = bench.on(Event::Disk { id: read, result: Ok(Some(Mark(0b1000, 2))) });
+    assert!(
+        matches!(&written[..], [A::Send(Message::Write { data: Mark(0b1101, 2), .. })]),
+        "the bits of the write are lost: {written:?}"
+    );
 }

@@ -24,6 +24,9 @@ impl Data for Part {
     fn is_hole(&self) -> bool {
         matches!(self, Self::Hole(_))
     }
+    fn or(&self, _: &[Self]) -> Self {
+        self.clone()
+    }
 }
 
 type Act = Action<Part>;
