@@ -282,6 +282,6 @@ mod tests {
         assert_eq!(mine, blocks([0x0F, 0x00, 0xA5]), "what others hold of it has not changed");
         let hole = Blocks::hole(3, 512).unwrap();
         assert_eq!(mine.or(&[hole.slice(0, 2), theirs.slice(2, 1)]), blocks([0x0F, 0x00, 0xFF]));
-        assert_eq!(hole.or(&[theirs.clone()]), theirs);
+        assert_eq!(hole.or(std::slice::from_ref(&theirs)), theirs);
     }
 }

@@ -13,7 +13,9 @@ use sas_backend::superblock::Record;
 use super::{CLIENTS, Entry, World, index, slot_of};
 
 /// The numbers of all clients.
-pub(super) type Numbers = [u64; CLIENTS as usize];
+pub(super) type Numbers = [u64; 4];
+
+const _: () = assert!(CLIENTS == 4);
 
 /// The daemon's part of one life of the unit.
 #[derive(Default)]

@@ -25,7 +25,7 @@ impl Data for Part {
         matches!(self, Self::Hole(_))
     }
     fn or(&self, _: &[Self]) -> Self {
-        self.clone()
+        *self
     }
 }
 
