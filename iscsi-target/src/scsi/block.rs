@@ -117,6 +117,8 @@ pub struct BlockIo {
     /// What to do.
     pub op: BlockOp,
     pub(super) data_out_wanted: Option<u64>,
+    /// Bytes that a read asks for, of which the initiator has room for fewer.
+    pub(super) data_in_wanted: Option<u64>,
 }
 
 /// Why an operation failed.
@@ -159,7 +161,9 @@ pub fn finish_map(io: &BlockIo, blocks: u64, mapped: bool) -> Response {
 #[must_use]
 pub fn finish(io: &BlockIo, result: IoResult) -> Response {
     let answer = match (result, &io.op) {
-        (Ok(blocks), BlockOp::Read { .. }) => Response { data_in: DataIn::Blocks(blocks), ..Response::good() },
+        (Ok(blocks), BlockOp::Read { .. }) => {
+            Response { data_in: DataIn::Blocks(blocks), data_in_wanted: io.data_in_wanted, ..Response::good() }
+        }
         (Ok(_), _) => Response::good(),
         (Err(error), op) => failed(error, op.only_reads()),
     };
@@ -209,12 +213,13 @@ pub(super) fn begin(config: &UnitConfig, command: &Command, asked: BlockCommand)
 }
 
 fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Result<Verdict, Sense> {
-    let without_data = |op| Verdict::Io(BlockIo { op, data_out_wanted: command.data_out.is_some().then_some(0) });
+    let without_data = |op| {
+        Verdict::Io(BlockIo { op, data_out_wanted: command.data_out.is_some().then_some(0), data_in_wanted: None })
+    };
     Ok(match asked {
         BlockCommand::Read { extent } => {
             check_transfer(config, command, extent)?;
-            let Extent { lba, blocks } = extent;
-            if blocks == 0 { Response::good().into() } else { without_data(BlockOp::Read { lba, blocks }) }
+            read(config, command, extent)
         }
         BlockCommand::Verify { extent, compare: false } => {
             // No data goes over the wire, so no transfer length limits it.
@@ -254,6 +259,18 @@ fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Resul
             with_data(config, command, extent, |lba, data| BlockOp::Write { lba, data, fua })?
         }
     })
+}
+
+/// Only what the initiator has room for is read, or a command that announces nothing could take memory without end.
+fn read(config: &UnitConfig, command: &Command, extent: Extent) -> Verdict {
+    let Extent { lba, blocks } = extent;
+    let data_out_wanted = command.data_out.is_some().then_some(0);
+    let room = u64::from(command.data_in_max).div_ceil(u64::from(config.block_bytes));
+    let data_in_wanted = (room < blocks).then_some(blocks * u64::from(config.block_bytes));
+    match blocks.min(room) {
+        0 => Response { data_in_wanted, ..Response::good() }.into(),
+        blocks => Verdict::Io(BlockIo { op: BlockOp::Read { lba, blocks }, data_out_wanted, data_in_wanted }),
+    }
 }
 
 /// GOOD to a command whose own length fields ask for `bytes` of Data-Out that it does not need.
@@ -338,7 +355,11 @@ fn with_data(
         let refused = Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU);
         return Ok(Response { data_out_wanted: Some(wanted), ..refused }.into());
     }
-    Ok(Verdict::Io(BlockIo { op: op(extent.lba, data.slice(0..length)), data_out_wanted: Some(wanted) }))
+    Ok(Verdict::Io(BlockIo {
+        op: op(extent.lba, data.slice(0..length)),
+        data_out_wanted: Some(wanted),
+        data_in_wanted: None,
+    }))
 }
 
 /// COMPARE AND WRITE (SBC-3 5.2): exactly twice as many blocks of Data-Out as the CDB says, or nothing is done.
@@ -358,7 +379,7 @@ fn compare_and_write(config: &UnitConfig, command: &Command, extent: Extent, fua
         return Ok(Response { data_out_wanted: Some(wanted), ..refused }.into());
     };
     let op = BlockOp::CompareAndWrite { lba: extent.lba, data: data.clone(), fua };
-    Ok(Verdict::Io(BlockIo { op, data_out_wanted: Some(wanted) }))
+    Ok(Verdict::Io(BlockIo { op, data_out_wanted: Some(wanted), data_in_wanted: None }))
 }
 
 fn block_len(config: &UnitConfig) -> usize {
@@ -400,7 +421,7 @@ fn write_same(
         _ if unmap && are_zeroes => BlockOp::Unmap { extents: vec![extent] },
         _ => BlockOp::WriteSame { lba, blocks, pattern },
     };
-    Ok(Verdict::Io(BlockIo { op, data_out_wanted: Some(wanted) }))
+    Ok(Verdict::Io(BlockIo { op, data_out_wanted: Some(wanted), data_in_wanted: None }))
 }
 
 #[cfg(test)]

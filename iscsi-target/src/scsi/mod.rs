@@ -117,13 +117,16 @@ pub struct Response {
     /// Data-Out bytes that the command asked for by its own length fields, for the residual count; `None` when the
     /// command takes exactly what was sent.
     pub data_out_wanted: Option<u64>,
+    /// Data-In bytes that there would be if the initiator had room for all of them, for the residual count; `None` when
+    /// `data_in` is all that there is.
+    pub data_in_wanted: Option<u64>,
 }
 
 impl Response {
     /// `status` without data.
     #[must_use]
     pub const fn status(status: Status) -> Self {
-        Self { status, sense: Vec::new(), data_in: DataIn::None, data_out_wanted: None }
+        Self { status, sense: Vec::new(), data_in: DataIn::None, data_out_wanted: None, data_in_wanted: None }
     }
 
     /// GOOD without data.

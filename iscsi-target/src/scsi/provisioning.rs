@@ -30,7 +30,11 @@ pub(super) fn unmap(config: &UnitConfig, command: &Command, length: u16) -> Verd
         Ok(extents) if extents.is_empty() => {
             Response { data_out_wanted: Some(length.into()), ..Response::good() }.into()
         }
-        Ok(extents) => Verdict::Io(BlockIo { op: BlockOp::Unmap { extents }, data_out_wanted: Some(length.into()) }),
+        Ok(extents) => Verdict::Io(BlockIo {
+            op: BlockOp::Unmap { extents },
+            data_out_wanted: Some(length.into()),
+            data_in_wanted: None,
+        }),
         Err(sense) => Response { data_out_wanted: Some(length.into()), ..Response::check(sense) }.into(),
     }
 }
@@ -96,7 +100,7 @@ pub(super) fn get_lba_status(config: &UnitConfig, command: &Command, lba: u64, a
         return lba_status(lba, blocks, true, allocation).into();
     }
     let data_out_wanted = command.data_out.is_some().then_some(0);
-    Verdict::Io(BlockIo { op: BlockOp::Map { lba, blocks, allocation }, data_out_wanted })
+    Verdict::Io(BlockIo { op: BlockOp::Map { lba, blocks, allocation }, data_out_wanted, data_in_wanted: None })
 }
 
 /// The answer to GET LBA STATUS (SBC-3 5.4.2) in one LBA status descriptor; initiators go on from its end.

@@ -53,7 +53,8 @@ impl CommandAnswer {
         };
         let available: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         let left = u32::try_from(available).unwrap_or(u32::MAX).min(announced.data_in);
-        let (residual, bidirectional_read_residual) = announced.residuals(available, response.data_out_wanted);
+        let wanted = response.data_in_wanted.unwrap_or(available);
+        let (residual, bidirectional_read_residual) = announced.residuals(wanted, response.data_out_wanted);
         Self {
             itt,
             pieces,

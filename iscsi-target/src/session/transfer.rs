@@ -217,7 +217,7 @@ impl Failure {
             Self::TooLong => (Status::CheckCondition, sense::INVALID_FIELD_IN_CDB.fixed()),
             Self::NoRoom => (Status::TaskSetFull, Vec::new()),
         };
-        Response { status, sense, data_in: DataIn::None, data_out_wanted: None }
+        Response { status, sense, data_in: DataIn::None, data_out_wanted: None, data_in_wanted: None }
     }
 }
 

@@ -313,7 +313,7 @@ fn orwrite_takes_as_many_blocks_as_it_says() {
 fn compare_and_write_takes_twice_as_many_blocks_and_nothing_else() {
     let asked = |blocks: u32, data: &[u8]| begun(&command_with(&cdb(0x89, 0x08, 7, blocks), data));
     let two = [[1; 1024], [2; 1024]].concat();
-    let BlockIo { op, data_out_wanted } = io(asked(2, &two));
+    let BlockIo { op, data_out_wanted, .. } = io(asked(2, &two));
     assert_eq!(op, BlockOp::CompareAndWrite { lba: 7, data: payload(&two), fua: true });
     assert_eq!(data_out_wanted, Some(2048));
     for wrong in [&two[..1024], &two[..2047], &[], &[two.clone(), vec![0]].concat()] {
@@ -324,4 +324,15 @@ fn compare_and_write_takes_twice_as_many_blocks_and_nothing_else() {
     assert_eq!(asked(0, &two), check(Sense::invalid_cdb(13, Some(7))), "256 blocks, cut to the eight bits there are");
     assert_eq!(begun(&command_with(&cdb(0x89, 0, 0x1_0000, 1), &two)), check(SenseCode::LBA_OUT_OF_RANGE));
     assert_eq!(asked(256, &two), check(Sense::invalid_cdb(12, Some(0))), "more than the field has room for");
+}
+
+#[test]
+fn no_more_is_read_than_the_initiator_has_room_for() {
+    let asked = |data_in_max| begun(&Command { data_in_max, ..command(&cdb(0x28, 0, 3, 4)) });
+    for (room, blocks, wanted) in [(0x1_0000, 4, None), (2048, 4, None), (1025, 3, Some(2048)), (1, 1, Some(2048))] {
+        let io = io(asked(room));
+        assert_eq!(io.op, BlockOp::Read { lba: 3, blocks });
+        assert_eq!(finish(&io, Ok(vec![])).data_in_wanted, wanted, "the residual count is of all of it");
+    }
+    assert_eq!(asked(0), Response { data_in_wanted: Some(2048), ..Response::good() }.into());
 }

@@ -128,7 +128,7 @@ fn of_a_unit_that_is_not_thin_every_block_is_mapped() {
     let command = command(&[]);
     assert_eq!(get_lba_status(&thick, &command, 0x100, 24), lba_status(0x100, 0xFF00, true, 24).into());
     let op = BlockOp::Map { lba: 0x100, blocks: 0xFF00, allocation: 24 };
-    let io = BlockIo { op, data_out_wanted: None };
+    let io = BlockIo { op, data_out_wanted: None, data_in_wanted: None };
     assert_eq!(get_lba_status(&config(), &command, 0x100, 24), Verdict::Io(io));
     for lba in [0x1_0000, 1 << 63, u64::MAX] {
         for config in [&thick, &config()] {

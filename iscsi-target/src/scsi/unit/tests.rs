@@ -44,7 +44,7 @@ pub(in crate::scsi) fn config() -> UnitConfig {
 pub(in crate::scsi) fn command(cdb: &[u8]) -> Command {
     let mut cdb = cdb.to_vec();
     cdb.resize(cdb.len().max(16), 0);
-    Command { nexus: NEXUS, cdb, attribute: TaskAttribute::Simple, data_out: None, data_in_max: 0 }
+    Command { nexus: NEXUS, cdb, attribute: TaskAttribute::Simple, data_out: None, data_in_max: u32::MAX }
 }
 
 pub(in crate::scsi) fn command_with(cdb: &[u8], data: &[u8]) -> Command {

@@ -5,7 +5,7 @@ use super::*;
 const READ: Announced = Announced { read: true, write: false, data_in: 1000, data_out: 0 };
 
 fn good(data_in: DataIn) -> scsi::Response {
-    scsi::Response { status: Status::Good, sense: Vec::new(), data_in, data_out_wanted: None }
+    scsi::Response { status: Status::Good, sense: Vec::new(), data_in, data_out_wanted: None, data_in_wanted: None }
 }
 
 fn parameters() -> Parameters {
@@ -61,6 +61,8 @@ fn too_little_and_too_much_data_in_leave_a_residual() {
     let nothing = all(Announced { data_in: 0, ..READ }, good(DataIn::Parameters(vec![1; 512])));
     assert_eq!(scsi_response(&nothing).residual, Residual::Overflow(512));
     assert_eq!(nothing.len(), 1);
+    let unread = scsi::Response { data_in_wanted: Some(512), ..good(DataIn::None) };
+    assert_eq!(scsi_response(&all(Announced { data_in: 0, ..READ }, unread)).residual, Residual::Overflow(512));
 }
 
 #[test]
@@ -100,6 +102,7 @@ fn sense_comes_in_a_response_behind_the_data() {
         sense: vec![0x70, 0, 3],
         data_in: DataIn::Parameters(vec![9; 512]),
         data_out_wanted: None,
+        data_in_wanted: None,
     };
     let pdus = all(READ, response);
     assert_eq!(shape(&pdus), [(0, 0, 512, true, false)]);

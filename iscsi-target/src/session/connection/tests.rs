@@ -215,7 +215,7 @@ fn nop_out(itt: Itt, immediate: bool, nth: u32) -> Request {
 }
 
 fn good(data_in: DataIn) -> scsi::Response {
-    scsi::Response { status: Status::Good, sense: vec![], data_in, data_out_wanted: None }
+    scsi::Response { status: Status::Good, sense: vec![], data_in, data_out_wanted: None, data_in_wanted: None }
 }
 
 fn pattern(len: usize) -> Vec<u8> {
