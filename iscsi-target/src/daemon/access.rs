@@ -63,7 +63,7 @@ impl Access {
 
     /// For a connection from `address`.
     pub(crate) fn entrance(&self, address: IpAddr, challenge: Challenge) -> Entrance {
-        Entrance { policy: Arc::clone(&self.policy), admits_address: self.admits(address), challenge }
+        Entrance { policy: Arc::clone(&self.policy), admits_address: self.admits(address), is_full: false, challenge }
     }
 
     /// Whether a session may stay that is there already: of this initiator, from this address, which has proven to be

@@ -23,6 +23,11 @@
 //! lease-ms = 200
 //! takeover-ms = 300
 //! mirror-bytes = "1GiB"
+//! connections = 1024                   # of clients with one head at a time
+//! connections-per-address = 256
+//! logins = 128                         # of them, those that have not logged in yet
+//! logins-per-address = 32
+//! client-bytes = "1GiB"                # RAM for the data of all commands that clients have outstanding
 //!
 //! [auth]                               # optional: without it nobody has to prove who he is
 //! discovery = { user = "finder", secret-file = "/etc/twinhead/chap/finder" }   # optional: of discovery sessions
@@ -154,6 +159,24 @@ pub struct Limits {
     pub takeover: Duration,
     /// The most RAM for the other head's data; `None`: what `max_drain` and the machine allow.
     pub mirror_bytes: Option<u64>,
+    /// What clients may take of one head.
+    pub clients: ClientLimits,
+}
+
+/// What clients may take of one head. Who comes too many is told that the service is unavailable, or is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Connections at a time.
+    pub connections: u32,
+    /// Of these, from one address.
+    pub connections_per_address: u32,
+    /// Connections at a time that have not logged in yet.
+    pub logins: u32,
+    /// Of these, from one address.
+    pub logins_per_address: u32,
+    /// RAM for the data of all commands that clients have outstanding. Who wants more is asked to try again later
+    /// (TASK SET FULL); who is greedy leaves something to the others.
+    pub bytes: u64,
 }
 
 /// One logical unit.
@@ -283,7 +306,14 @@ impl Default for Limits {
             lease: Duration::from_millis(200),
             takeover: Duration::from_millis(300),
             mirror_bytes: None,
+            clients: ClientLimits::default(),
         }
+    }
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self { connections: 1024, connections_per_address: 256, logins: 128, logins_per_address: 32, bytes: 1 << 30 }
     }
 }
 

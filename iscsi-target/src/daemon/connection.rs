@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::access::Access;
+use super::admission::Standing;
 use super::batch::Flush;
 use super::clock::Clock;
 use super::lun::{Caller, Lun, Victims};
@@ -31,6 +32,9 @@ use crate::session::{
 
 /// Pieces handed to the kernel in one call.
 const SLICES_MAX: usize = 256;
+/// Bytes taken out of the core for an initiator that reads slowly; one PDU may go beyond it. What waits in the core is
+/// charged to the initiator's window.
+const OUTGOING_BYTES_MAX: usize = 2 << 20;
 
 /// One connection, as the rest of the daemon knows it.
 pub(crate) struct ConnectionHandle {
@@ -51,6 +55,7 @@ pub(crate) struct ConnectionHandle {
     /// The kernel takes no more for now; only the connection's own loop finds out when it does again.
     blocked: Cell<bool>,
     wake: Notify,
+    standing: Cell<Standing>,
     this: Weak<Self>,
 }
 
@@ -77,6 +82,7 @@ pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
     pub(crate) portal: Arc<PortalConfig>,
     pub(crate) entrance: Entrance,
+    pub(crate) standing: Standing,
     pub(crate) relative_port: u16,
     pub(crate) nexus: NexusId,
 }
@@ -84,7 +90,8 @@ pub(crate) struct Arrival {
 impl ConnectionHandle {
     /// Take in a connection that was just accepted.
     pub(crate) fn new(arrival: Arrival, registry: &Rc<Registry>, clock: Clock, pool: Pool) -> Rc<Self> {
-        let mut core = Connection::new(arrival.portal, arrival.entrance, pool, clock.now().0);
+        let mut core =
+            Connection::new(arrival.portal, arrival.entrance, pool, registry.budget().clone(), clock.now().0);
         core.set_arrival_mark(registry.mark());
         Rc::new_cyclic(|this| Self {
             nexus: arrival.nexus,
@@ -102,6 +109,7 @@ impl ConnectionHandle {
             closed: Cell::new(false),
             blocked: Cell::new(false),
             wake: Notify::new(),
+            standing: Cell::new(arrival.standing),
             this: Weak::clone(this),
         })
     }
@@ -145,6 +153,11 @@ impl ConnectionHandle {
     pub(crate) fn may_stay(&self, access: &Access) -> bool {
         let keeps = |guest: &Guest| access.keeps(&guest.port.name, self.peer.ip(), guest.user.as_deref());
         self.session.borrow().as_ref().is_some_and(keeps)
+    }
+
+    /// What it counts as.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.get()
     }
 
     pub(crate) fn set_list_changed(&self) {
@@ -281,6 +294,8 @@ impl ConnectionHandle {
                 Event::LoggedOut => self.on_logged_out(),
                 // Said already, by name and with the reason.
                 Event::Close(CloseReason::LoginRefused(status)) if status.is_denial() => return Dispatched::End,
+                // Said for all of them.
+                Event::Close(_) if self.standing() == Standing::TurnedAway => return Dispatched::End,
                 Event::Close(reason) => {
                     tracing::info!(initiator = %self.name(), "connection closed: {reason}");
                     return Dispatched::End;
@@ -428,6 +443,12 @@ impl ConnectionHandle {
             }
             self.registry.count_sessions();
         }
+        if self.closed.get() {
+            // It has gone meanwhile, and is not counted any more.
+            return;
+        }
+        self.standing.set(Standing::LoggedIn);
+        self.registry.logged_in(self.peer);
         self.core.borrow_mut().handle_login_granted(self.registry.next_tsih());
         self.wake.notify_one();
     }
@@ -450,9 +471,12 @@ impl Flush for ConnectionHandle {
         loop {
             {
                 let mut core = self.core.borrow_mut();
+                let mut bytes: usize = outgoing.iter().map(Transmit::remaining_bytes).sum();
                 while outgoing.len() < SLICES_MAX
+                    && bytes < OUTGOING_BYTES_MAX
                     && let Some(transmit) = core.poll_transmit()
                 {
+                    bytes += transmit.remaining_bytes();
                     outgoing.push_back(transmit);
                 }
             }

@@ -6,6 +6,7 @@
 //! * [`config`]: the file both heads share, checked as a whole before anything starts.
 //! * `process`, `serve`: one head from its start to its end.
 //! * `access`: who may log in, and the secrets that prove it.
+//! * `admission`: how many may be here at a time.
 //! * `connection`: one iSCSI connection; `registry`: all of them, and all units.
 //! * `reload`: units that come, go and change meanwhile.
 //! * `lun`: one unit: gate, failover state machine, disk.
@@ -16,6 +17,7 @@
 //! * [`control`]: the control socket: one JSON object per line, each way.
 
 mod access;
+mod admission;
 mod batch;
 mod clock;
 pub mod config;

@@ -8,26 +8,25 @@ use std::rc::Rc;
 use replication::head::Event;
 
 use super::access::Access;
+use super::admission::{Admission, Standing, Verdict};
 use super::batch::Batch;
-use super::config::Lun as LunConfig;
+use super::config::{ClientLimits, Lun as LunConfig};
 use super::connection::ConnectionHandle;
 use super::lun::{Lun, Victims};
 use crate::scsi::attention::Attention;
 use crate::scsi::lun::Lun as LunNumber;
 use crate::scsi::sense::Sense;
 use crate::scsi::{InitiatorPort, NexusId};
-use crate::session::AsyncNotice;
-
-/// Connections at a time; one more is closed at once.
-pub(crate) const CONNECTIONS_MAX: usize = 1024;
+use crate::session::{AsyncNotice, Budget};
 
 /// All units and connections of this process.
-#[derive(Default)]
 pub(crate) struct Registry {
     slots: RefCell<BTreeMap<u8, Slot>>,
     access: RefCell<Rc<Access>>,
     stopping: Cell<bool>,
     connections: RefCell<BTreeMap<NexusId, Rc<ConnectionHandle>>>,
+    admission: RefCell<Admission>,
+    budget: Budget,
     batch: Batch,
     /// Another one whenever a connection has come or gone.
     connections_state: Cell<u64>,
@@ -44,6 +43,51 @@ enum Slot {
 }
 
 impl Registry {
+    /// Nobody is here yet; later there may be so many.
+    pub(crate) fn new(limits: ClientLimits) -> Self {
+        Self {
+            slots: RefCell::default(),
+            access: RefCell::default(),
+            stopping: Cell::default(),
+            connections: RefCell::default(),
+            admission: RefCell::new(Admission::new(limits)),
+            budget: Budget::new(limits.bytes),
+            batch: Batch::default(),
+            connections_state: Cell::default(),
+            last_nexus: Cell::default(),
+            last_tsih: Cell::default(),
+            mark: Cell::default(),
+        }
+    }
+
+    /// Memory for the data of all connections.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Somebody has connected: what becomes of it. Whoever is not closed is counted until
+    /// [`Registry::remove_connection`].
+    pub(crate) fn arrived(&self, from: SocketAddr, now_ms: u64) -> Verdict {
+        let mut admission = self.admission.borrow_mut();
+        let verdict = admission.arrived(from.ip());
+        if let Verdict::TurnAway(excess) | Verdict::Close(excess) = verdict
+            && admission.is_news(from.ip(), now_ms)
+        {
+            tracing::warn!(from = %from.ip(), "connections are turned away: {excess}");
+        }
+        verdict
+    }
+
+    /// Somebody who was logging in has logged in.
+    pub(crate) fn logged_in(&self, from: SocketAddr) {
+        self.admission.borrow_mut().logged_in(from.ip());
+    }
+
+    /// Somebody who was counted has gone before there was a connection.
+    pub(crate) fn gone(&self, from: SocketAddr, standing: Standing) {
+        self.admission.borrow_mut().gone(from.ip(), standing);
+    }
+
     /// The batch that collects all output.
     pub(crate) fn batch(&self) -> &Batch {
         &self.batch
@@ -184,13 +228,10 @@ impl Registry {
         self.mark.get()
     }
 
-    /// A number for a new connection; `None` when there are too many.
-    pub(crate) fn next_nexus(&self) -> Option<NexusId> {
-        if self.connections.borrow().len() >= CONNECTIONS_MAX {
-            return None;
-        }
+    /// A number for a new connection.
+    pub(crate) fn next_nexus(&self) -> NexusId {
         self.last_nexus.set(self.last_nexus.get() + 1);
-        Some(NexusId(self.last_nexus.get()))
+        NexusId(self.last_nexus.get())
     }
 
     /// A target session identifying handle: never zero, and not soon again.
@@ -207,7 +248,10 @@ impl Registry {
 
     /// A connection is gone: what it wanted and has not begun must not happen any more.
     pub(crate) fn remove_connection(&self, nexus: NexusId) {
-        self.connections.borrow_mut().remove(&nexus);
+        let removed = self.connections.borrow_mut().remove(&nexus);
+        if let Some(connection) = removed {
+            self.gone(connection.ends().1, connection.standing());
+        }
         self.connections_state.set(self.connections_state.get() + 1);
         for lun in self.luns() {
             drop(lun.end_tasks(Victims::Nexus(nexus)));

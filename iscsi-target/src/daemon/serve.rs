@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::access::{Access, new_challenge};
+use super::admission::{Standing, Verdict};
 use super::clock::Clock;
 use super::config::{ByteSize, Config, HeadName, LinkSecret};
 use super::connection::{Arrival, ConnectionHandle};
@@ -26,6 +27,7 @@ use super::portal::Portals;
 use super::registry::Registry;
 use super::reload::Reloader;
 use super::report;
+use crate::session::access::Entrance;
 use crate::session::{PortalAddress, PortalConfig};
 
 /// How often units and connections are told that time has passed.
@@ -45,7 +47,7 @@ pub async fn serve(config: Config, path: &Path, me: HeadName) -> anyhow::Result<
     let config = Rc::new(config);
     let head = config.head(me).with_context(|| format!("the configuration has no head {me}"))?;
     let clock = Clock::start();
-    let registry = Rc::new(Registry::default());
+    let registry = Rc::new(Registry::new(config.limits.clients));
     let (changed, changes) = watch::channel(());
     let incarnation = new_incarnation()?;
     let portals = Portals::new(&config, me, clock);
@@ -193,31 +195,32 @@ async fn accept(pair: Pair, listener: TcpListener, door: Door) {
                 continue;
             }
         };
-        let Some(nexus) = pair.registry.next_nexus() else {
-            tracing::warn!(%peer, "too many connections: closing this one");
-            continue;
+        let standing = match pair.registry.arrived(peer, pair.clock.now().0) {
+            Verdict::Welcome => Standing::LoggingIn,
+            Verdict::TurnAway(_) => Standing::TurnedAway,
+            Verdict::Close(_) => continue,
         };
-        if let Err(error) = tune(&stream) {
-            tracing::warn!(%error, %peer, "the connection could not be set up");
-            continue;
-        }
-        let entrance = match new_challenge() {
-            Ok(challenge) => pair.registry.access().entrance(peer.ip(), challenge),
+        let entrance = match prepare(&pair, &stream, peer) {
+            Ok(entrance) => Entrance { is_full: standing == Standing::TurnedAway, ..entrance },
             Err(error) => {
-                tracing::error!(%error, %peer, "no random numbers: closing this connection");
+                tracing::warn!(%error, %peer, "the connection could not be set up");
+                pair.registry.gone(peer, standing);
                 continue;
             }
         };
+        let nexus = pair.registry.next_nexus();
         let portal = Arc::clone(&portal);
-        let arrival = Arrival { stream, local: door.address, peer, portal, entrance, relative_port, nexus };
+        let arrival = Arrival { stream, local: door.address, peer, portal, entrance, standing, relative_port, nexus };
         let connection = ConnectionHandle::new(arrival, &pair.registry, pair.clock, pair.pool.clone());
         tokio::task::spawn_local(connection.run());
     }
 }
 
-fn tune(stream: &TcpStream) -> std::io::Result<()> {
+fn prepare(pair: &Pair, stream: &TcpStream, peer: SocketAddr) -> std::io::Result<Entrance> {
     stream.set_nodelay(true)?;
-    socket2::SockRef::from(stream).set_keepalive(true)
+    socket2::SockRef::from(stream).set_keepalive(true)?;
+    let challenge = new_challenge().map_err(std::io::Error::other)?;
+    Ok(pair.registry.access().entrance(peer.ip(), challenge))
 }
 
 /// What is said at a portal of head `home`. The portal group tag goes with the address, or initiators that know it from

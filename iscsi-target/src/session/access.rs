@@ -72,6 +72,8 @@ pub struct Entrance {
     pub policy: Arc<AccessPolicy>,
     /// Whether the initiator's address is one from which the target may be used.
     pub admits_address: bool,
+    /// Whether nobody is let in for now: there are too many already.
+    pub is_full: bool,
     /// For this connection alone.
     pub challenge: Challenge,
 }
@@ -223,7 +225,7 @@ pub(super) mod tests {
 
     pub(in crate::session) fn entrance(policy: AccessPolicy) -> Entrance {
         let challenge = Challenge { identifier: 0x2A, value: *b"0123456789abcdef" };
-        Entrance { policy: Arc::new(policy), admits_address: true, challenge }
+        Entrance { policy: Arc::new(policy), admits_address: true, is_full: false, challenge }
     }
 
     fn credential(user: &str) -> Credential {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use sas_backend::buffer::Pool;
 
 use super::access::Entrance;
+use super::budget::Budget;
 use super::discovery::TextExchange;
 use super::event::{
     AsyncNotice, CloseReason, Event, LoginDetails, ProtocolViolation, SessionType, TaskId, TaskManagementId,
@@ -41,6 +42,7 @@ pub struct Connection {
     entrance: Entrance,
     framer: Framer,
     io: Io,
+    budget: Budget,
     phase: Phase,
     clock: Clock,
     /// Set when parsing stops for want of room; the mark then waits for what was received before it.
@@ -64,14 +66,15 @@ struct Clock {
 }
 
 impl Connection {
-    /// A connection that was just accepted by a portal. Data-Out buffers come from `pool`.
+    /// A connection that was just accepted by a portal. Data-Out buffers come from `pool`, within `budget`.
     #[must_use]
-    pub fn new(portal: Arc<PortalConfig>, entrance: Entrance, pool: Pool, now_ms: u64) -> Self {
+    pub fn new(portal: Arc<PortalConfig>, entrance: Entrance, pool: Pool, budget: Budget, now_ms: u64) -> Self {
         Self {
             portal,
             entrance,
             framer: Framer::new(bytes(LOGIN_DATA_SEGMENT_BYTES)),
-            io: Io { outbox: Outbox::new(), events: VecDeque::new(), pool, arrival: 0 },
+            io: Io { outbox: Outbox::new(budget.clone()), events: VecDeque::new(), pool, arrival: 0 },
+            budget,
             phase: Phase::Login { login: Login::Opening, request: None },
             clock: Clock { accepted_ms: now_ms, last_received_ms: now_ms, pinged_ms: None },
             is_blocked: false,
@@ -303,7 +306,7 @@ impl Connection {
     fn on_login_request(&mut self, login: Login, request: &LoginRequest, text: &[u8]) {
         if matches!(login, Login::Opening) {
             // A login is immediate: the first command afterwards has the same number.
-            self.io.outbox.window = Window::new(request.cmd_sn, QUEUE_DEPTH);
+            self.io.outbox.window = Window::new(request.cmd_sn, QUEUE_DEPTH, self.budget.clone());
         }
         match login.handle(&self.portal, &self.entrance, request, text) {
             Step::Answer(login, answer) => {

@@ -25,6 +25,9 @@ pub const MAX_DATA_OUT_BYTES: u32 = (16 << 20) + (64 << 10);
 /// Data of all commands of a connection, both ways; a command beyond it gets TASK SET FULL.
 pub const MAX_IN_FLIGHT_BYTES: u64 = 256 << 20;
 
+/// Of the memory for the data of all connections, what each may have however little is left.
+pub const GUARANTEED_BYTES: u64 = 1 << 20;
+
 /// Text of one login or text request, all its parts with the C bit together.
 pub const MAX_TEXT_BYTES: usize = 16 << 10;
 /// Keys in one text.

@@ -181,6 +181,9 @@ impl Identity {
 
 impl Exchange {
     fn open(identity: Identity, entrance: &Entrance, request: &LoginRequest) -> Result<Box<Self>, LoginStatus> {
+        if entrance.is_full {
+            return Err(LoginStatus::SERVICE_UNAVAILABLE);
+        }
         if request.version_min > VERSION {
             return Err(LoginStatus::UNSUPPORTED_VERSION);
         }

@@ -8,12 +8,13 @@
 //! ```
 //! Inside, in the order in which data flows: `login` negotiates with the `keys` table, has `chap` ask for a proof where
 //! [`access`] demands one; `full_feature` takes the
-//! requests of a session that is logged in; `window` decides which commands are taken, `transfer` collects Data-Out,
+//! requests of a session that is logged in; `window` and `budget` decide which commands are taken, `transfer` collects Data-Out,
 //! `answer` cuts up Data-In, `outbox` numbers what is sent, `discovery` answers texts.
 
 mod abort;
 pub mod access;
 mod answer;
+mod budget;
 mod chap;
 mod connection;
 mod discovery;
@@ -29,6 +30,7 @@ mod task;
 mod transfer;
 mod window;
 
+pub use budget::Budget;
 pub use chap::Algorithm;
 pub use connection::Connection;
 pub use event::{

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::answer::CommandAnswer;
+use super::budget::Budget;
 use super::limits::{MAX_OUTBOX_BYTES, MAX_OUTBOX_PDUS, QUEUE_DEPTH};
 use super::window::{Charge, Window};
 use crate::pdu::digest::Digests;
@@ -31,9 +32,9 @@ enum Outgoing {
 }
 
 impl Outbox {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(budget: Budget) -> Self {
         Self {
-            window: Window::new(CmdSn(0), QUEUE_DEPTH),
+            window: Window::new(CmdSn(0), QUEUE_DEPTH, budget),
             stat_sn: FIRST_STAT_SN,
             digests: Digests::default(),
             solicitations: VecDeque::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::budget::Budget;
 use super::limits::{MAX_IMMEDIATE_COMMANDS, MAX_IN_FLIGHT_BYTES};
 use crate::pdu::CmdSn;
 
@@ -35,18 +36,21 @@ pub(super) struct Window {
     in_progress: u32,
     immediate_in_progress: usize,
     bytes_in_progress: u64,
+    /// Of all connections; what is in progress here is part of it.
+    budget: Budget,
     /// Numbers ahead whose commands were aborted before they came (RFC 7143 11.6.1); in order, inside the window.
     counted_as_received: VecDeque<CmdSn>,
 }
 
 impl Window {
-    pub(super) fn new(first: CmdSn, depth: u32) -> Self {
+    pub(super) fn new(first: CmdSn, depth: u32, budget: Budget) -> Self {
         Self {
             exp_cmd_sn: first,
             depth,
             in_progress: 0,
             immediate_in_progress: 0,
             bytes_in_progress: 0,
+            budget,
             counted_as_received: VecDeque::new(),
         }
     }
@@ -78,7 +82,8 @@ impl Window {
 
     /// Whether a SCSI command with so many bytes may begin.
     pub(super) fn takes_bytes(&self, bytes: u64) -> bool {
-        self.bytes_in_progress + bytes <= MAX_IN_FLIGHT_BYTES
+        let own = self.bytes_in_progress;
+        own + bytes <= MAX_IN_FLIGHT_BYTES && self.budget.allows(own, bytes)
     }
 
     /// A SCSI command that was admitted is in progress until [`Window::ended`].
@@ -89,6 +94,7 @@ impl Window {
             self.in_progress += 1;
         }
         self.bytes_in_progress += charge.bytes;
+        self.budget.take(charge.bytes);
     }
 
     /// A SCSI command has ended.
@@ -102,6 +108,7 @@ impl Window {
             self.in_progress -= 1;
         }
         self.bytes_in_progress -= charge.bytes;
+        self.budget.give_back(charge.bytes);
     }
 
     /// An abort names a command that has not come: its number counts as received if it lies in the window before
@@ -129,15 +136,25 @@ impl Window {
     }
 }
 
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes_in_progress);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn window(first: u32, depth: u32) -> Window {
+        Window::new(CmdSn(first), depth, Budget::new(u64::MAX))
+    }
 
     const CHARGE: Charge = Charge { immediate: false, bytes: MAX_IN_FLIGHT_BYTES / 4 };
 
     #[test]
     fn immediate_commands_and_bytes_are_bounded_apart_from_the_window() {
-        let mut window = Window::new(CmdSn(1), 4);
+        let mut window = window(1, 4);
         let immediate = Charge { immediate: true, bytes: 0 };
         for _ in 0..MAX_IMMEDIATE_COMMANDS {
             assert!(window.takes_immediate());
@@ -156,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_full_window_takes_nothing_until_a_command_ends() {
-        let mut window = Window::new(CmdSn(u32::MAX), 2);
+        let mut window = window(u32::MAX, 2);
         for sn in [u32::MAX, 0] {
             assert_eq!(window.admit(CmdSn(sn)), Admission::Next);
             window.begun(CHARGE);
@@ -170,7 +187,7 @@ mod tests {
 
     #[test]
     fn old_and_far_numbers_are_ignored_and_gaps_seen() {
-        let mut window = Window::new(CmdSn(10), 4);
+        let mut window = window(10, 4);
         assert_eq!(window.admit(CmdSn(9)), Admission::OutsideWindow);
         assert_eq!(window.admit(CmdSn(14)), Admission::OutsideWindow);
         assert_eq!(window.admit(CmdSn(12)), Admission::Gap);
@@ -179,7 +196,7 @@ mod tests {
 
     #[test]
     fn aborted_numbers_are_skipped() {
-        let mut window = Window::new(CmdSn(10), 8);
+        let mut window = window(10, 8);
         assert!(window.count_as_received(CmdSn(12), CmdSn(13)));
         assert!(window.count_as_received(CmdSn(11), CmdSn(13)));
         assert!(!window.count_as_received(CmdSn(13), CmdSn(13)));
@@ -188,5 +205,20 @@ mod tests {
         assert_eq!(window.admit(CmdSn(10)), Admission::Next);
         assert_eq!(window.exp_cmd_sn(), CmdSn(13));
         assert_eq!(window.max_cmd_sn(), CmdSn(20));
+    }
+
+    #[test]
+    fn all_connections_share_a_budget_and_one_that_ends_gives_its_part_back() {
+        let budget = Budget::new(2 * CHARGE.bytes);
+        let new = || Window::new(CmdSn(1), 4, budget.clone());
+        let (mut greedy, mut other) = (new(), new());
+        greedy.begun(CHARGE);
+        assert!(!greedy.takes_bytes(CHARGE.bytes) && other.takes_bytes(CHARGE.bytes));
+        other.begun(CHARGE);
+        assert!(!new().takes_bytes(CHARGE.bytes));
+        drop(greedy);
+        assert_eq!(budget.used(), CHARGE.bytes);
+        other.ended(CHARGE);
+        assert_eq!(budget.used(), 0);
     }
 }

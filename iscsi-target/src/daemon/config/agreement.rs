@@ -10,7 +10,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::{Config, HeadName, Lun};
+use super::{ClientLimits, Config, HeadName, Lun};
 
 /// Begins every digest; a new version of the list below gets a new one.
 const DIGEST_DOMAIN: &[u8] = b"twinhead configuration 1\n";
@@ -70,6 +70,18 @@ impl Config {
         put("limits.takeover-ms".to_owned(), self.limits.takeover.as_millis().to_string());
         if let Some(bytes) = self.limits.mirror_bytes {
             put("limits.mirror-bytes".to_owned(), bytes.to_string());
+        }
+        let (clients, default) = (self.limits.clients, ClientLimits::default());
+        for (key, value, default) in [
+            ("connections", clients.connections.into(), default.connections.into()),
+            ("connections-per-address", clients.connections_per_address.into(), default.connections_per_address.into()),
+            ("logins", clients.logins.into(), default.logins.into()),
+            ("logins-per-address", clients.logins_per_address.into(), default.logins_per_address.into()),
+            ("client-bytes", clients.bytes, default.bytes),
+        ] {
+            if value != default {
+                put(format!("limits.{key}"), value.to_string());
+            }
         }
         agreed
     }

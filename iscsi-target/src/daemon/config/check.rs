@@ -12,13 +12,16 @@ use super::check_logins::{Names, check_names};
 use super::portal::{self, Portal};
 use super::problem::Findings;
 use super::raw::{self, Field, RawConfig, RawHead, RawHeads, RawLimits, RawLink, RawLun, RawSize};
-use super::{ByteSize, Config, Head, HeadName, Limits, Link, Lun, SizeError, check_logins, names};
+use super::{ByteSize, ClientLimits, Config, Head, HeadName, Limits, Link, Lun, SizeError, check_logins, names};
 
 const MAX_DRAIN_MS: RangeInclusive<u64> = 100..=60_000;
 const LEASE_MS: RangeInclusive<u64> = 50..=10_000;
 const TAKEOVER_MS: RangeInclusive<u64> = 100..=30_000;
 /// At the lower end: the largest write that an initiator can send at once.
 const MIRROR_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 44;
+/// At the lower end: a few of the largest writes.
+const CLIENT_BYTES: RangeInclusive<u64> = 64 << 20..=1 << 44;
+const CONNECTIONS: RangeInclusive<u32> = 1..=65_536;
 /// A physical block, or what is written as a whole; at the upper end the largest write that a head sends to its disk.
 const UNIT_OF_WRITING_BYTES: RangeInclusive<u32> = 512..=1 << 20;
 
@@ -255,12 +258,13 @@ fn check_secret_file(link: Field<RawLink>, pair: bool, findings: &mut Findings<'
 fn check_limits(raw: Field<RawLimits>, findings: &mut Findings<'_>) -> Option<Limits> {
     let default = Limits::default();
     let Some(raw) = raw else { return Some(default) };
-    let raw = raw.into_inner();
+    let mut raw = raw.into_inner();
+    let clients = check_clients(&mut raw, findings);
     let lease_span = raw.lease_ms.as_ref().or(raw.takeover_ms.as_ref()).map(Spanned::span);
     let max_drain = check_ms(raw.max_drain_ms, default.max_drain, "limits.max-drain-ms", MAX_DRAIN_MS, findings);
     let lease = check_ms(raw.lease_ms, default.lease, "limits.lease-ms", LEASE_MS, findings);
     let takeover = check_ms(raw.takeover_ms, default.takeover, "limits.takeover-ms", TAKEOVER_MS, findings);
-    let mirror_bytes = raw.mirror_bytes.map(|size| check_mirror_bytes(&size, findings));
+    let mirror_bytes = raw.mirror_bytes.map(|size| check_bytes(&size, "limits.mirror-bytes", MIRROR_BYTES, findings));
     let (lease, takeover) = (lease?, takeover?);
     if lease >= takeover {
         let (l, t) = (lease.as_millis(), takeover.as_millis());
@@ -277,7 +281,37 @@ fn check_limits(raw: Field<RawLimits>, findings: &mut Findings<'_>) -> Option<Li
         Some(checked) => Some(checked?),
         None => None,
     };
-    Some(Limits { max_drain: max_drain?, lease, takeover, mirror_bytes })
+    Some(Limits { max_drain: max_drain?, lease, takeover, mirror_bytes, clients: clients? })
+}
+
+fn check_clients(raw: &mut RawLimits, findings: &mut Findings<'_>) -> Option<ClientLimits> {
+    let default = ClientLimits::default();
+    let mut count = |field: &mut Field<u64>, default: u32, key: &str| {
+        let Some(field) = field.take() else { return Some(default) };
+        let count = u32::try_from(*field.get_ref()).ok().filter(|count| CONNECTIONS.contains(count));
+        if count.is_none() {
+            let right = format!("{} to {} connections, such as {default}", CONNECTIONS.start(), CONNECTIONS.end());
+            findings.add(&field.span(), key, "out of range", right);
+        }
+        count
+    };
+    let connections = count(&mut raw.connections, default.connections, "limits.connections");
+    let per_address = &mut raw.connections_per_address;
+    let per_address = count(per_address, default.connections_per_address, "limits.connections-per-address");
+    let logins = count(&mut raw.logins, default.logins, "limits.logins");
+    let logins_per_address =
+        count(&mut raw.logins_per_address, default.logins_per_address, "limits.logins-per-address");
+    let bytes = match raw.client_bytes.take() {
+        Some(size) => check_bytes(&size, "limits.client-bytes", CLIENT_BYTES, findings),
+        None => Some(default.bytes),
+    };
+    Some(ClientLimits {
+        connections: connections?,
+        connections_per_address: per_address?,
+        logins: logins?,
+        logins_per_address: logins_per_address?,
+        bytes: bytes?,
+    })
 }
 
 fn check_ms(
@@ -297,18 +331,23 @@ fn check_ms(
     None
 }
 
-fn check_mirror_bytes(size: &Spanned<RawSize>, findings: &mut Findings<'_>) -> Option<u64> {
-    let right = format!("{} to {}, such as \"1GiB\"", ByteSize(*MIRROR_BYTES.start()), ByteSize(*MIRROR_BYTES.end()));
+fn check_bytes(
+    size: &Spanned<RawSize>,
+    key: &str,
+    allowed: RangeInclusive<u64>,
+    findings: &mut Findings<'_>,
+) -> Option<u64> {
+    let right = format!("{} to {}, such as \"1GiB\"", ByteSize(*allowed.start()), ByteSize(*allowed.end()));
     let bytes = match size.get_ref() {
         RawSize::Bytes(bytes) => Ok(ByteSize(*bytes)),
         RawSize::Human(text) => text.parse(),
     };
     let wrong = match bytes {
-        Ok(ByteSize(bytes)) if MIRROR_BYTES.contains(&bytes) => return Some(bytes),
+        Ok(ByteSize(bytes)) if allowed.contains(&bytes) => return Some(bytes),
         Ok(_) => "out of range".to_owned(),
         Err(error) => error.to_string(),
     };
-    findings.add(&size.span(), "limits.mirror-bytes", wrong, right);
+    findings.add(&size.span(), key, wrong, right);
     None
 }
 

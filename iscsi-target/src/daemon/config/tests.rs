@@ -2,6 +2,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 
+mod limits;
 mod logins;
 mod luns;
 

@@ -41,7 +41,7 @@ impl Bench {
             portals: vec![],
         };
         Self {
-            connection: Connection::new(Arc::new(portal), open(), Pool::new(), 1000),
+            connection: Connection::new(Arc::new(portal), open(), Pool::new(), Budget::new(u64::MAX), 1000),
             framer: Framer::new(1 << 24),
             digests: Digests::default(),
             chunk,

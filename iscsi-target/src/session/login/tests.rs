@@ -228,3 +228,11 @@ fn a_refused_login_says_why() {
     assert_eq!(refused.response.status, LoginStatus::SERVICE_UNAVAILABLE);
     assert!(!refused.response.transit && refused.text.is_empty());
 }
+
+#[test]
+fn nobody_comes_in_while_it_is_full() {
+    let full = Entrance { is_full: true, ..open() };
+    let first = request(true, Stage::Operational, Stage::FullFeature);
+    let refused = status(Login::Opening.handle(&portal(), &full, &first, &text(&NAMES)));
+    assert_eq!(refused, LoginStatus::SERVICE_UNAVAILABLE);
+}
