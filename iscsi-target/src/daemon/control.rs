@@ -35,6 +35,7 @@ use super::config::{HeadName, Lun};
 use super::status::Status;
 
 pub use client::{Client, ClientError};
+pub use line::parse as parse_request;
 pub use server::{CONNECTIONS_MAX, Server};
 
 /// The longest line of a client, its newline included.

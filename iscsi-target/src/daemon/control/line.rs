@@ -23,7 +23,7 @@ pub(super) fn too_long(bytes_max: usize) -> io::Error {
 }
 
 /// What a client's line asks for, or what to answer instead.
-pub(super) fn parse(line: &[u8]) -> Result<Request, Response> {
+pub fn parse(line: &[u8]) -> Result<Request, Response> {
     serde_json::from_slice(line).map_err(|error| {
         let requests = "status, watch, handover with lun and optionally to, accept-loss and resize with lun";
         Response::Error(format!("this is not a request ({error}); requests are {requests}"))
