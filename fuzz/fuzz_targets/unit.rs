@@ -16,7 +16,7 @@ use sas_backend::superblock::RECORD_MAX_BYTES;
 use twinhead_fuzz::{Input, unit_config};
 
 /// Commands whose parameter lists have an inside of their own, asked for more often than chance would.
-const WITH_PARAMETERS: [u8; 8] = [0x15, 0x55, 0x42, 0x5F, 0x93, 0x89, 0xA4, 0x41];
+const WITH_PARAMETERS: [u8; 8] = [0x15, 0x55, 0x42, 0x5F, 0x93, 0x89, 0xA4, 0x83];
 const ACCESS: [Access; 5] =
     [Access::Serving, Access::Forwarding, Access::Standby, Access::Changing, Access::Unavailable];
 
@@ -32,7 +32,11 @@ fn command(input: &mut Input<'_>, pool: &Pool, nexus: NexusId) -> Command {
     if choice & 2 != 0 {
         // Let the length in the CDB, wherever it is, be the right one.
         let [high, low] = u16::try_from(length).unwrap_or(0).to_be_bytes();
-        let at = if matches!(cdb[0], 0x5F | 0xA4) { 7 } else { 6 };
+        let at = match cdb[0] {
+            0x5F | 0xA4 => 7,
+            0x83 => 12,
+            _ => 6,
+        };
         (cdb[at], cdb[at + 1]) = (high, low);
     }
     if choice & 4 != 0 {
@@ -57,6 +61,7 @@ fn check_io(unit: &LogicalUnit, io: &BlockIo) {
         BlockOp::Write { lba, data, .. }
         | BlockOp::WriteAndVerify { lba, data, .. }
         | BlockOp::Compare { lba, data }
+        | BlockOp::Or { lba, data, .. }
         | BlockOp::CompareAndWrite { lba, data, .. } => {
             let bytes = data.len() as u64;
             let halves = if matches!(io.op, BlockOp::CompareAndWrite { .. }) { 2 } else { 1 };
@@ -109,7 +114,7 @@ fn answer(unit: &mut LogicalUnit, command: &Command, input: &mut Input<'_>) -> O
             Some(end_io(&io, input.byte()))
         }
         Verdict::ReportLuns => Some(report_luns::report(&[Lun::new(0).expect("a number")], &command.cdb)),
-        Verdict::Hold | Verdict::SwitchTo(_) => None,
+        Verdict::Hold | Verdict::SwitchTo(_) | Verdict::Copy(_) => None,
         Verdict::Ask(question) => {
             let asked = relay::Question::parse(&question);
             assert_eq!(asked.expect("the other head understands").emit(), Some(question));

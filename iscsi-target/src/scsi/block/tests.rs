@@ -300,7 +300,7 @@ fn errors_by_kind() {
 fn orwrite_takes_as_many_blocks_as_it_says() {
     let asked = |byte_1, blocks| begun(&command_with(&cdb(0x8B, byte_1, 7, blocks), &[0xA6; 1024]));
     for (byte_1, fua) in [(0, false), (0x10, false), (0x08, true), (0x18, true)] {
-        let BlockIo { op, data_out_wanted } = io(asked(byte_1, 2));
+        let BlockIo { op, data_out_wanted, .. } = io(asked(byte_1, 2));
         assert_eq!(op, BlockOp::Or { lba: 7, data: payload(&[0xA6; 1024]), fua });
         assert_eq!(data_out_wanted, Some(1024));
     }

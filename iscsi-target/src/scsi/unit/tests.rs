@@ -496,7 +496,7 @@ proptest! {
         unit.set_access(access, None);
         calm(&mut unit);
         let data_out = data.map(|data| Pool::new().copy_of(&data));
-        let command = Command { nexus: NEXUS, cdb, attribute: TaskAttribute::Simple, data_out, data_in_max: 0 };
+        let command = Command { nexus: NEXUS, cdb, attribute: TaskAttribute::Simple, data_out, data_in_max: u32::MAX };
         let verdict = unit.handle(&command);
         prop_assert!(verdict != Verdict::Hold || access == Access::Changing);
         if let Verdict::Io(BlockIo { op, .. }) = verdict {
