@@ -174,9 +174,8 @@ impl LogicalUnit {
         attentions.raise(Attention::PowerOn);
         let protected = self.config.protection.covers(&initiator.name);
         let name = reservation::Nexus { initiator, relative_port };
-        let barred_by = self.bars(&name);
         let copies = Results::default();
-        self.nexuses.insert(nexus, Nexus { name, protected, barred_by, attentions, copies });
+        self.nexuses.insert(nexus, Nexus { name, protected, barred_by: None, attentions, copies });
         self.bar();
     }
 

@@ -1,15 +1,15 @@
 //! What clients reserve: one wish after the other, each kept by both heads and the disk before it is answered.
 //!
 //! A head that owns the unit decides; one that forwards asks it. Task management functions that concern the nexuses of
-//! both heads go the same way, so that they are over when they are answered. Who asked through a head that is gone, or whose session
-//! has ended, holds nothing by RESERVE any more; that is a wish like any other, of nobody in particular.
+//! both heads go the same way, so that they are over when they are answered. Who asked through a head that is gone, or
+//! whose session has ended, holds nothing by RESERVE any more; that is a wish like any other, of nobody in particular.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use replication::block::Blocks;
 use replication::head::{Event, OpId, Operation, Outcome, Request};
 use sas_backend::superblock::Record;
-use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Lun;
@@ -170,11 +170,11 @@ impl Lun {
 
     /// A client wants something that the owner has to decide.
     pub(super) fn ask(&self, waiting: Waiting, question: Vec<u8>) {
-        self.send_question(Underway::Question(By::Client(waiting)), question);
+        self.send_question(By::Client(waiting), question);
     }
 
-    fn send_question(&self, underway: Underway, question: Vec<u8>) {
-        let key = self.tasks.borrow_mut().insert(underway);
+    fn send_question(&self, by: By, question: Vec<u8>) {
+        let key = self.tasks.borrow_mut().insert(Underway::Question(by));
         let question: Arc<[u8]> = question.into();
         self.post(Event::Request(Request { op: op_id(key), operation: Operation::Ask(question) }));
     }
@@ -226,8 +226,7 @@ impl Lun {
     async fn everywhere(&self, by: NexusId, what: What) -> bool {
         let who = self.unit.borrow().name_of(by).cloned();
         let Some(who) = who else { return false };
-        let wish = if what == What::Reset { Wish::Reset } else { Wish::Clear };
-        self.let_owner(who, wish, About::Everyone(what)).await.is_ok()
+        self.let_owner(who, Wish::Everyone(what), About::Everyone(what)).await.is_ok()
     }
 
     /// Nobody waits for it. While the role is not clear nothing happens; it is tried again when it is.
@@ -245,7 +244,7 @@ impl Lun {
             Access::Serving => self.change(Wished { who, wish }, By::Unit(done)),
             Access::Forwarding => {
                 if let Some(question) = (Question { who, about }).emit() {
-                    self.send_question(Underway::Question(By::Unit(done)), question);
+                    self.send_question(By::Unit(done), question);
                 }
             }
             Access::Standby | Access::Changing | Access::Unavailable => {}

@@ -349,17 +349,17 @@ impl Lun {
         match underway {
             Underway::Whole { waiting, io } => match response(&io, outcome) {
                 Some(response) => waiting.caller.respond(response),
-                None if self.is_unwanted(key, &waiting) => {}
+                None if self.is_unwanted(key, &waiting.caller) => {}
                 None => self.present(waiting),
             },
             // The command may have been dropped.
             Underway::Step { done, .. } => drop(done.send(outcome)),
             Underway::Question(by) => {
-                let is_wanted = !matches!(&by, By::Client(waiting) if self.is_unwanted(key, waiting));
+                let is_wanted = !by.caller().is_some_and(|caller| self.is_unwanted(key, caller));
                 self.on_question_answered(by, outcome, is_wanted);
             }
             Underway::Record(by) => {
-                let is_wanted = !matches!(&by, By::Client(waiting) if self.is_unwanted(key, waiting));
+                let is_wanted = !by.caller().is_some_and(|caller| self.is_unwanted(key, caller));
                 self.on_change_kept(by, &outcome, is_wanted);
             }
             // The head was not asked for it.
@@ -369,8 +369,8 @@ impl Lun {
     }
 
     /// Whether it was ended before it began: presenting it again would execute it after its abort was answered.
-    fn is_unwanted(&self, key: usize, waiting: &Waiting) -> bool {
-        self.tasks.borrow().is_ended(key) || waiting.caller.connection.is_closed()
+    fn is_unwanted(&self, key: usize, caller: &Caller) -> bool {
+        self.tasks.borrow().is_ended(key) || caller.connection.is_closed()
     }
 
     /// End tasks without an answer. What has not begun never will; resolves when what has begun is over, so that no

@@ -22,10 +22,8 @@ pub enum Wish {
     Release,
     /// Who has the unit by RESERVE is out of reach, and may come back.
     Lost,
-    /// LOGICAL UNIT RESET and the like: whoever holds the unit by RESERVE holds it no more.
-    Reset,
-    /// CLEAR TASK SET.
-    Clear,
+    /// A task management function; after a reset nobody has the unit by RESERVE.
+    Everyone(What),
 }
 
 /// See the module.
@@ -71,10 +69,9 @@ impl State {
                 let lost = next.reserved_by.take();
                 next.effects.news = lost.into_iter().map(|holder| (holder, Attention::PowerOn)).collect();
             }
-            Wish::Reset | Wish::Clear => {
-                let what = if *wish == Wish::Reset { What::Reset } else { What::Cleared };
-                next.reserved_by.take_if(|_| what == What::Reset);
-                next.effects.everyone = Some(Everyone { what, by: who.clone() });
+            Wish::Everyone(what) => {
+                next.reserved_by.take_if(|_| *what == What::Reset);
+                next.effects.everyone = Some(Everyone { what: *what, by: who.clone() });
             }
         }
         let is_same = (&next.table, &next.reserved_by) == (&self.table, &self.reserved_by);
@@ -123,7 +120,7 @@ mod tests {
         assert_eq!(after(&held, "a", &Wish::Reserve), Ok(held.clone()), "again");
         assert_eq!(after(&held, "b", &Wish::Reserve), Err(Refusal::Conflict));
         assert_eq!(after(&held, "b", &Wish::Release), Ok(held.clone()), "it is not theirs");
-        for (who, wish) in [("a", Wish::Release), ("b", Wish::Reset)] {
+        for (who, wish) in [("a", Wish::Release), ("b", Wish::Everyone(What::Reset))] {
             let released = after(&held, who, &wish).unwrap();
             assert_eq!((released.bars(&nexus("b")), released.serial), (None, 2));
         }

@@ -8,7 +8,7 @@ use sas_backend::superblock::Record;
 use super::{Access, LogicalUnit, Nexus, Verdict};
 use crate::scsi::attention::Attention;
 use crate::scsi::decode::Operation;
-use crate::scsi::opcodes::{self, Reserved};
+use crate::scsi::opcodes;
 use crate::scsi::reservation::relay::{About, Question};
 use crate::scsi::reservation::state::{State, Wish};
 use crate::scsi::reservation::table::{Everyone, Refusal, What};
@@ -106,11 +106,6 @@ impl LogicalUnit {
         }
     }
 
-    /// What keeps a nexus out that has just come.
-    pub(super) fn bars(&self, name: &reservation::Nexus) -> Option<Reserved> {
-        self.reservations.bars(name)
-    }
-
     /// A command about reservations, behind the gate.
     pub(super) fn reservation_command(&self, command: &Command, operation: Operation) -> Verdict {
         let Some(Nexus { name, .. }) = self.nexuses.get(&command.nexus) else {
@@ -140,8 +135,7 @@ impl LogicalUnit {
         };
         let (cdb, data) = match about {
             About::Command { cdb, data } => (cdb, data),
-            About::Everyone(What::Reset) => return Decision::Change(Wished { who, wish: Wish::Reset }),
-            About::Everyone(What::Cleared) => return Decision::Change(Wished { who, wish: Wish::Clear }),
+            About::Everyone(what) => return Decision::Change(Wished { who, wish: Wish::Everyone(what) }),
         };
         let (row, operation) = match opcodes::parse(&cdb) {
             Ok(parsed) => parsed,

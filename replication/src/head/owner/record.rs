@@ -118,10 +118,10 @@ impl<D: Data> Owner<D> {
     }
 
     pub(super) fn on_record_known(&mut self, core: &Core<D>, number: u64) {
-        if let Some(Change { step: step @ Step::Telling(_), .. }) = &mut self.keeping.change
-            && *step == Step::Telling(number)
+        if let Some(change) = &mut self.keeping.change
+            && change.step == Step::Telling(number)
         {
-            *step = Step::Settling(core.received.newest());
+            change.step = Step::Settling(core.received.newest());
         }
     }
 

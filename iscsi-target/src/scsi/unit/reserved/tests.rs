@@ -156,7 +156,7 @@ fn a_reset_reaches_every_nexus_of_both_heads_and_ends_their_commands() {
     let (mut here, mut there) = (unit(Access::Serving), unit(Access::Forwarding));
     status(&mut here, OTHER, &RESERVE);
     let who = here.name_of(NEXUS).unwrap().clone();
-    let Decision::Keep(record) = here.decide(&Wished { who, wish: Wish::Reset }) else { panic!() };
+    let Decision::Keep(record) = here.decide(&Wished { who, wish: Wish::Everyone(What::Reset) }) else { panic!() };
     assert_eq!(here.set_record(&record), Some(vec![]), "those of this head have ended before");
     assert_eq!(here.reserved_by(), None);
     // For the other head the same port is not its own.
@@ -174,7 +174,7 @@ fn a_reset_reaches_every_nexus_of_both_heads_and_ends_their_commands() {
 #[test]
 fn clearing_the_task_set_ends_commands_and_resets_nothing() {
     let mut there = unit(Access::Forwarding);
-    let wished = Wished { who: of_the_other_head(), wish: Wish::Clear };
+    let wished = Wished { who: of_the_other_head(), wish: Wish::Everyone(What::Cleared) };
     let Decision::Keep(record) = there.decide(&wished) else { panic!() };
     assert_eq!(there.set_record(&record), Some(vec![NEXUS, OTHER]));
     assert_eq!(told(&mut there, NEXUS), None, "who is told depends on what it had under way");
