@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     while !input.is_empty() {
         let length = usize::from(input.u16());
         let words = input.take(length);
-        unit.set_record(&Record { kept: false, bytes: words.into() });
+        unit.set_record(&Record { kept: 0, bytes: words.into() });
         let mut decision = unit.answer_question(words);
         if let Decision::Change(wished) = &decision {
             decision = unit.decide(wished);

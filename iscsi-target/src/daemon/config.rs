@@ -50,6 +50,7 @@
 //! atomic-write-bytes = "64KiB"         # optional: what the disk writes whole or not at all, also when power fails
 //! removable = false                    # optional: initiators may eject the medium, and load it
 //! thin = false                         # optional: initiators may unmap blocks, which gives their room back to the disk
+//! # sanitize-bytes-per-second = "200MiB"   # optional: what SANITIZE takes of the disk at the most
 //! read-only = false                    # optional
 //! # initiators = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these see it
 //! # writers = ["iqn.1993-08.org.debian:01:abc"]   # optional: only these initiators may write; others read
@@ -203,6 +204,8 @@ pub struct Lun {
     /// Whether initiators may unmap blocks: what lies there is given up, reads as zeroes, and takes no room on a disk or in
     /// a file that can have holes.
     pub thin: bool,
+    /// How much of the disk SANITIZE overwrites in a second at the most; `None`: as much as it can.
+    pub sanitize_bytes_per_second: Option<u64>,
     /// Whether initiators may only read.
     pub read_only: bool,
     /// The iSCSI names, in their normal form, of the only initiators for which it is there; `None`: it is for all.

@@ -70,6 +70,7 @@ fn failed_status(config: &LunConfig, why: &str) -> LunStatus {
         size_bytes: 0,
         sessions: BTreeMap::new(),
         reason: Some(format!("not open on this head: {why}")),
+        sanitize: None,
         differs: Vec::new(),
     }
 }
@@ -119,6 +120,7 @@ fn lun_status(pair: &Pair, lun: &Rc<Lun>, sessions: &BTreeMap<HeadName, u32>) ->
         size_bytes: lun.size_bytes(),
         sessions: sessions.clone(),
         reason,
+        sanitize: lun.sanitize_in_words(),
         differs,
     }
 }

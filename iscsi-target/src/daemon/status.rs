@@ -27,6 +27,7 @@
 //! | `luns[].size_bytes` | as initiators see it |
 //! | `luns[].sessions` | sessions that use it by head; a head that is not up is left out |
 //! | `luns[].reason` | in words, when the mode is not the usual one; otherwise left out |
+//! | `luns[].sanitize` | in words, while initiators have it sanitized (SANITIZE), or that has failed; otherwise left out |
 //! | `luns[].differs[]` | in words: settings in which the other head's file says something else; left out if there are none |
 //! | `link` | the connection between the heads; `null` for a single head |
 //! | `link.up` | whether the heads hear each other |
@@ -113,6 +114,9 @@ pub struct LunStatus {
     /// Why the mode is not the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How far SANITIZE is, or that it has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sanitize: Option<String>,
     /// Settings in which the other head's file says something else, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differs: Vec<String>,
@@ -205,6 +209,7 @@ pub(super) mod tests {
                 size_bytes: 1 << 40,
                 sessions: BTreeMap::from([(HeadName::A, 1), (HeadName::B, 1)]),
                 reason: None,
+                sanitize: None,
                 differs: Vec::new(),
             }],
             link: Some(LinkStatus { up: true, peer: "198.51.100.2:3270".to_owned(), reason: None }),

@@ -3,8 +3,9 @@
 use alua::{GroupId, PortGroups, TargetPort};
 
 use crate::scsi::decode::WRITE_SAME_UNMAP;
-use crate::scsi::opcodes::{Row, UNMAP, WRITE_ATOMIC_16, WRITE_SAME_10, WRITE_SAME_16};
+use crate::scsi::opcodes::{Row, SANITIZE, UNMAP, WRITE_ATOMIC_16, WRITE_SAME_10, WRITE_SAME_16};
 use crate::scsi::protection::Protection;
+use crate::scsi::sanitize;
 
 /// What a logical unit is; the same on both heads but for `my_group`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,7 @@ impl UnitConfig {
         match row.opcode() {
             WRITE_ATOMIC_16 => self.atomic_bytes > 0,
             UNMAP => self.thin,
+            SANITIZE => self.thin || !matches!(row.service_action, Some(sanitize::BLOCK_ERASE)),
             _ => true,
         }
     }

@@ -126,6 +126,8 @@ pub enum Operation {
     PersistentReserveIn { action: u8, allocation: u32 },
     /// SPC-4 6.16.
     PersistentReserveOut { action: u8, scope_type: u8, length: u32 },
+    /// SBC-4 5.32.
+    Sanitize { action: u8, unrestricted: bool, length: u16 },
     /// SPC-2 7.21, 7.22.
     Reserve,
     /// SPC-2 7.16, 7.17.
@@ -196,6 +198,15 @@ pub(super) fn persistent_reserve_out(cdb: &[u8]) -> Decoded<'_> {
     map((be_u8, be_u8, be_u8, be_u16, be_u32), |(_, action, scope_type, _, length)| Operation::PersistentReserveOut {
         action: action & 0x1F,
         scope_type,
+        length,
+    })
+    .parse(cdb)
+}
+
+pub(super) fn sanitize(cdb: &[u8]) -> Decoded<'_> {
+    map((be_u8, be_u8, take(5usize), be_u16), |(_, flags, _, length)| Operation::Sanitize {
+        action: flags & 0x1F,
+        unrestricted: flags & 0x20 != 0,
         length,
     })
     .parse(cdb)

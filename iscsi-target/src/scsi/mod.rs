@@ -22,6 +22,7 @@ pub mod provisioning;
 pub mod report_luns;
 pub mod report_opcodes;
 pub mod reservation;
+pub mod sanitize;
 pub mod sense;
 pub mod unit;
 pub mod vpd;

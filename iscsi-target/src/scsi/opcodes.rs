@@ -106,6 +106,8 @@ pub struct Row {
 pub const WRITE_ATOMIC_16: u8 = 0x9C;
 /// OPERATION CODE of UNMAP, likewise.
 pub const UNMAP: u8 = 0x42;
+/// OPERATION CODE of SANITIZE.
+pub const SANITIZE: u8 = 0x48;
 /// OPERATION CODE of WRITE SAME(10).
 pub const WRITE_SAME_10: u8 = 0x41;
 /// OPERATION CODE of WRITE SAME(16).
@@ -223,6 +225,10 @@ table! {
     "READ DEFECT DATA(10)"      [0x37, 0, 0x1F, 0, 0, 0, 0, 0xFF, 0xFF, 0]                  read_defect_data_10 In Medium Read Medium;
     "WRITE SAME(10)"            [0x41, 0x08, 0xFF, 0xFF, 0xFF, 0xFF, 0x1F, 0xFF, 0xFF, 0]      write_same_10 Out Medium Change Write;
     "UNMAP"                     [0x42, 0, 0, 0, 0, 0, 0x1F, 0xFF, 0xFF, 0]                  unmap Out Medium Change Write;
+    "SANITIZE, OVERWRITE" / 0x01 [0x48, 0xA1, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]                 sanitize Out Medium Change Write;
+    "SANITIZE, BLOCK ERASE" / 0x02 [0x48, 0xA2, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]               sanitize Out Medium Change Write;
+    "SANITIZE, CRYPTOGRAPHIC ERASE" / 0x03 [0x48, 0xA3, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]       sanitize Out Medium Change Write;
+    "SANITIZE, EXIT FAILURE MODE" / 0x1F [0x48, 0xBF, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]         sanitize Out Medium Change Write;
     "LOG SENSE"                 [0x4D, 0, 0xFF, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0]         log_sense In Configuration Persistent Free;
     "MODE SELECT(10)"           [0x55, 0x10, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0]                  mode_select_10 Out Configuration Change Free;
     "RESERVE(10)"               [0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0]                           reserve None Medium Change Free;

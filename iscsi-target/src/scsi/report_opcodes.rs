@@ -152,7 +152,7 @@ mod tests {
         };
         assert_eq!(data(&config, request(1, 0x9C)), [0, 1, 0, 0]);
         assert_eq!(data(&config, request(1, 0x42)), [0, 1, 0, 0]);
-        assert_eq!(data(&config, request(0, 0)).len(), 4 + 8 * (TABLE.len() - 2));
+        assert_eq!(data(&config, request(0, 0)).len(), 4 + 8 * (TABLE.len() - 3));
         assert_eq!(reported(1, 0x9C, 0, false).unwrap()[..5], [0, 3, 0, 16, 0x9C]);
         assert_eq!(reported(1, 0x42, 0, false).unwrap()[..5], [0, 3, 0, 10, 0x42]);
         for (write_same, thick, thin) in [(0x41, 0, 0x08), (0x93, 0x01, 0x09)] {

@@ -52,10 +52,14 @@ codes! {
     MEDIUM_NOT_PRESENT = NotReady 0x3A / 0x00;
     /// The target port is in standby state.
     STANDBY = NotReady 0x04 / 0x0B;
+    /// Logical unit not ready, sanitize in progress.
+    SANITIZE_IN_PROGRESS = NotReady 0x04 / 0x1B;
     /// Write error.
     WRITE_ERROR = MediumError 0x0C / 0x00;
     /// Unrecovered read error.
     UNRECOVERED_READ_ERROR = MediumError 0x11 / 0x00;
+    /// SANITIZE command failed.
+    SANITIZE_COMMAND_FAILED = MediumError 0x31 / 0x03;
     /// Operation in progress: an EXTENDED COPY with the same list identifier.
     OPERATION_IN_PROGRESS = IllegalRequest 0x00 / 0x16;
     /// Parameter list length error.
@@ -134,11 +138,13 @@ pub struct Sense {
     pub information: Option<u64>,
     /// Which field is wrong.
     pub field: Option<FieldPointer>,
+    /// PROGRESS INDICATION, in 65536ths; not for ILLEGAL REQUEST.
+    pub progress: Option<u16>,
 }
 
 impl From<SenseCode> for Sense {
     fn from(code: SenseCode) -> Self {
-        Self { code, information: None, field: None }
+        Self { code, information: None, field: None, progress: None }
     }
 }
 
@@ -181,8 +187,8 @@ impl Sense {
         bytes[7] = 10; // ADDITIONAL SENSE LENGTH
         bytes[12] = self.code.asc;
         bytes[13] = self.code.ascq;
-        if let Some(field) = self.field {
-            bytes[15..18].copy_from_slice(&field.encode());
+        if let Some(specific) = self.key_specific() {
+            bytes[15..18].copy_from_slice(&specific);
         }
         bytes
     }
@@ -195,18 +201,26 @@ impl Sense {
             bytes.extend([0x00, 0x0A, 0x80, 0]);
             bytes.extend(information.to_be_bytes());
         }
-        if let Some(field) = self.field {
+        if let Some(specific) = self.key_specific() {
             bytes.extend([0x02, 0x06, 0, 0]);
-            bytes.extend(field.encode());
+            bytes.extend(specific);
             bytes.push(0);
         }
         bytes[7] = u8::try_from(bytes.len() - 8).expect("two descriptors, 20 bytes");
         bytes
     }
+
+    /// The sense key specific bytes, SKSV set (SPC-4 4.5.2.4).
+    fn key_specific(&self) -> Option<[u8; 3]> {
+        let progress = |progress: u16| {
+            let [high, low] = progress.to_be_bytes();
+            [0x80, high, low]
+        };
+        self.field.map(FieldPointer::encode).or_else(|| self.progress.map(progress))
+    }
 }
 
 impl FieldPointer {
-    /// The sense key specific bytes, SKSV set.
     fn encode(self) -> [u8; 3] {
         let [high, low] = self.byte.to_be_bytes();
         let command = if self.in_cdb { 0x40 } else { 0 };
@@ -234,6 +248,13 @@ mod tests {
         let sense = Sense::from(SenseCode::MISCOMPARE_DURING_VERIFY).with_information(1 << 40);
         assert_eq!(sense.fixed()[..7], [0x70, 0, 0xE, 0, 0, 0, 0]);
         assert_eq!(sense.descriptor(), [0x72, 0xE, 0x1D, 0, 0, 0, 0, 12, 0, 10, 0x80, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn golden_bytes_of_progress() {
+        let sense = Sense { progress: Some(0x1234), ..SenseCode::SANITIZE_IN_PROGRESS.into() };
+        assert_eq!(sense.fixed(), [0x70, 0, 2, 0, 0, 0, 0, 10, 0, 0, 0, 0, 4, 0x1B, 0, 0x80, 0x12, 0x34]);
+        assert_eq!(sense.descriptor(), [0x72, 2, 4, 0x1B, 0, 0, 0, 8, 2, 6, 0, 0, 0x80, 0x12, 0x34, 0]);
     }
 
     #[test]

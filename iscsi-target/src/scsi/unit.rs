@@ -1,7 +1,7 @@
 //! A logical unit as one head presents it: who talks to it, what they must be told, and the gate that every command
 //! passes.
 //!
-//! The gate, in order: opcode table and reserved bits, unit attention, access state, medium, write protection,
+//! The gate, in order: opcode table and reserved bits, unit attention, access state, SANITIZE, medium, write protection,
 //! reservation (`reserved`); ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access
 //! state changed", which it reports itself: Linux would ask again two seconds later only.
 
@@ -24,6 +24,7 @@ use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
 use crate::scsi::protection::Protection;
 use crate::scsi::reservation::state::State;
+use crate::scsi::sanitize::Sanitize;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
 use crate::scsi::{
     Command, InitiatorPort, NexusId, Response, Status, capacity, defects, inquiry, log, missing_lun, mode, port_groups,
@@ -324,7 +325,10 @@ impl LogicalUnit {
             Err(sense) => return sense.into(),
         };
         if !self.config.offers(row) {
-            return Sense::from(SenseCode::INVALID_OPERATION_CODE).into();
+            let is_known = opcodes::rows_of(row.opcode()).any(|row| self.config.offers(row));
+            let sense =
+                if is_known { Sense::invalid_cdb(1, Some(4)) } else { SenseCode::INVALID_OPERATION_CODE.into() };
+            return sense.into();
         }
         if let Err(verdict) = self.admit(command.nexus, row, &operation) {
             return verdict;
@@ -356,6 +360,9 @@ impl LogicalUnit {
                 return Err(Sense::from(SenseCode { key: SenseKey::NotReady, asc: why.asc, ascq: why.ascq }).into());
             }
         }
+        if let Some(sense) = self.followed_sanitize().and_then(|now| now.refuses(row, self.config.blocks)) {
+            return Err(sense.into());
+        }
         if row.order.needs_medium() && self.medium.is_ejected() {
             return Err(Sense::from(SenseCode::MEDIUM_NOT_PRESENT).into());
         }
@@ -367,6 +374,11 @@ impl LogicalUnit {
             return Err(Response::status(Status::ReservationConflict).into());
         }
         Ok(())
+    }
+
+    /// What is known of SANITIZE, at a head that goes by what the owner keeps.
+    fn followed_sanitize(&self) -> Option<&Sanitize> {
+        self.sanitize().filter(|_| matches!(self.access, Access::Serving | Access::Forwarding))
     }
 
     /// The attention that goes out instead of the command (SAM-5 5.14).
@@ -432,10 +444,11 @@ impl LogicalUnit {
             {
                 Response::check(SenseCode::STANDBY).into()
             }
-            Operation::Reserve
+            Operation::Sanitize { .. }
+            | Operation::Reserve
             | Operation::Release
             | Operation::PersistentReserveIn { .. }
-            | Operation::PersistentReserveOut { .. } => self.reservation_command(command, operation),
+            | Operation::PersistentReserveOut { .. } => self.shared_command(command, operation),
             Operation::PreventAllowMediumRemoval { prevent } => {
                 // Of a nexus that is gone nobody would hear that it allows it again.
                 self.medium.prevent(command.nexus, prevent && self.nexuses.contains_key(&command.nexus));
@@ -491,11 +504,13 @@ impl LogicalUnit {
         }
     }
 
-    /// REQUEST SENSE (SPC-4 6.39): a waiting unit attention is reported as data, and so is done with.
+    /// REQUEST SENSE (SPC-4 6.39): a waiting unit attention is reported as data, and so is done with. Then what a command
+    /// for the medium would be told of SANITIZE.
     fn request_sense(&mut self, nexus: NexusId, descriptor: bool, allocation: u32) -> Response {
         let waiting = self.nexuses.get_mut(&nexus).and_then(|nexus| nexus.attentions.take());
-        let code = waiting.map_or(SenseCode::NO_SENSE, Attention::code);
-        missing_lun::sense_as_data(code.into(), descriptor, allocation)
+        let sanitize = || self.followed_sanitize().map(|now| now.sense(self.config.blocks));
+        let sense = waiting.map(|attention| attention.code().into()).or_else(sanitize);
+        missing_lun::sense_as_data(sense.unwrap_or(SenseCode::NO_SENSE.into()), descriptor, allocation)
     }
 
     fn vpd(&self, nexus: NexusId, page: u8, allocation: u32) -> Response {

@@ -189,10 +189,12 @@ fn block_limits(config: &UnitConfig) -> Vec<u8> {
     bytes
 }
 
-/// Page B1h (SBC-3 6.6.3): MEDIUM ROTATION RATE is "non-rotating" or "not reported".
+/// Page B1h (SBC-3 6.6.3): MEDIUM ROTATION RATE is "non-rotating" or "not reported"; WABEREQ, if there is block erase, and
+/// WACEREQ say that blocks can be read after either.
 fn block_device_characteristics(config: &UnitConfig) -> Vec<u8> {
     let mut bytes = vec![0; 60];
     bytes[1] = u8::from(config.solid_state);
+    bytes[3] = if config.thin { 0x50 } else { 0x10 };
     bytes
 }
 
@@ -278,6 +280,8 @@ mod tests {
         assert_eq!(body(0x86).len(), 60);
         assert_eq!(body(0x87), [0x3F, 0xFF, 0, 0]);
         assert_eq!((body(0xB1).len(), &body(0xB1)[..2]), (60, &[0, 1][..]));
+        assert_eq!(body(0xB1)[3], 0x50);
+        assert_eq!(block_device_characteristics(&UnitConfig { thin: false, ..config() })[3], 0x10);
         assert_eq!(body(0xB2), [0, 0xE4, 2, 0]);
         assert_eq!(provisioning(&UnitConfig { thin: false, ..config() }), [0; 4]);
     }

@@ -184,6 +184,12 @@ pub enum Event<D> {
         /// The record.
         record: Record,
     },
+    /// The daemon of the owner lets nothing in for clients and waits until all that it had let in is over and on the disk
+    /// itself, whatever the other head's RAM has: [`Outcome::Done`] says so.
+    Drain {
+        /// The name under which it is completed.
+        op: OpId,
+    },
     /// The daemon answers [`Action::Ask`].
     Answered {
         /// As it was asked.

@@ -536,7 +536,7 @@ impl<D: Data> Core<D> {
     /// An event that the present role has no use for. A request is sent back: whoever holds it asks again when the
     /// access state has changed. Everything else is an answer to a question that is no longer asked.
     fn refuse(&mut self, event: Event<D>) -> Option<Next<D>> {
-        if let Event::Request(Request { op, .. }) | Event::SetRecord { op, .. } = event {
+        if let Event::Request(Request { op, .. }) | Event::SetRecord { op, .. } | Event::Drain { op } = event {
             self.answer(op, Outcome::NotServing);
         }
         None

@@ -8,7 +8,6 @@
 //! stays registered as the mirror.
 
 use sas_backend::Incarnation;
-use sas_backend::superblock::Record;
 
 use super::claim::{Claim, Label, Ownership};
 use super::event::{Action, Event, StorageError};
@@ -236,9 +235,9 @@ impl<D: Data> Core<D> {
     fn ownership_after(&self, found: &Ownership) -> Ownership {
         let me = Some(self.config.incarnation);
         let was_there = found.owner_incarnation == me || found.mirror == me || found.owner_incarnation == self.met;
-        let keep = found.record.kept || (was_there && found.owner_incarnation.is_some());
+        let keep = was_there && found.owner_incarnation.is_some();
         Ownership {
-            record: if keep { found.record.clone() } else { Record::default() },
+            record: if keep { found.record.clone() } else { found.record.outliving() },
             epoch: found.epoch.next(),
             owner: Some(self.config.me),
             owner_incarnation: Some(self.config.incarnation),

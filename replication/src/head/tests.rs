@@ -27,6 +27,7 @@ impl Data for Mark {
 }
 
 mod compare;
+mod drain;
 mod forward;
 mod growth;
 mod holes;

@@ -24,7 +24,7 @@
 //! | 37 | Forwarded | number (8), end (1), 7 zero, where it differs (8) |
 //! | 38 | Forward, of a question | number (8), heard (8), the question |
 //! | 39 | Answer | number (8), the answer |
-//! | 40 | Record | number (8), kept (1), 7 zero, the record |
+//! | 40 | Record | number (8), how many bytes are kept (8), the record |
 //! | 41 | RecordKnown | number (8) |
 //! | 42 | Write of a hole | as of a Write |
 //! | 43 | Returned, of a hole | number (8), blocks (8) |
@@ -331,8 +331,9 @@ pub(super) fn parse(kind: Kind, body: &[u8], payload: Option<Payload>) -> Option
             Some(Message::Answer { number, answer: answer.into() })
         }
         Kind::Record => {
-            let (record, (number, kept)) = pair(count, verify(small, |kept| *kept <= 1)).parse_complete(body).ok()?;
-            Some(Message::Record { number, record: Record { kept: kept == 1, bytes: record.into() } })
+            let (record, (number, kept)) = pair(count, count).parse_complete(body).ok()?;
+            let kept = u32::try_from(kept).ok().filter(|kept| *kept as usize <= record.len())?;
+            Some(Message::Record { number, record: Record { kept, bytes: record.into() } })
         }
         Kind::RecordKnown => whole(count, body).map(|number| Message::RecordKnown { number }),
         Kind::Forwarded => whole(pair(count, end), body).map(|(number, end)| Message::Forwarded { number, end }),

@@ -357,7 +357,7 @@ fn golden_records() -> Vec<(Frame, &'static str, &'static str)> {
             "0500000000000000796573",
         ),
         (
-            of_unit(Message::Record { number: 5, record: Record { kept: true, bytes: b"held"[..].into() } }),
+            of_unit(Message::Record { number: 5, record: Record { kept: 1, bytes: b"held"[..].into() } }),
             "5457484c0100280007000000140000008877665544332211000000007b4ddf0500000000e588559d",
             "0500000000000000010000000000000068656c64",
         ),
@@ -560,7 +560,7 @@ fn bodies_that_make_no_sense_are_refused() {
     nonsense(&of("2200"), &put(16, 11));
     nonsense(&of("2500"), &put(16, 1));
     nonsense(&of("2600"), &put(7, 0x80));
-    nonsense(&of("2800"), &put(8, 2));
+    nonsense(&of("2800"), &put(8, 5));
     nonsense(&of("2800"), &put(9, 1));
     nonsense(&of("2100"), &|body| body.truncate(12));
     nonsense(&of("2100"), &|body| *body = body[..13].repeat(portals::MAX_CLIENTS + 1));

@@ -25,7 +25,7 @@
 //! | 392 | 8 | while the LUN grows: data bytes that clients still see; 0 otherwise |
 //! | 400 | 4 | length of the record behind this copy |
 //! | 404 | 4 | CRC32C of the record |
-//! | 408 | 1 | 1: the record outlives the end of both heads' processes |
+//! | 408 | 4 | how many of its first bytes outlive the end of both heads' processes |
 
 use nom::IResult;
 use nom::bytes::complete::{tag, take};
@@ -48,7 +48,7 @@ const LUN_NAME_AT: usize = 104;
 const IQN_AT: usize = LUN_NAME_AT + LUN_NAME_MAX_BYTES;
 const GROWING_FROM_AT: usize = IQN_AT + IQN_ROOM_BYTES;
 const RECORD_AT: usize = GROWING_FROM_AT + 8;
-const END: usize = RECORD_AT + 9;
+const END: usize = RECORD_AT + 12;
 const IQN_ROOM_BYTES: usize = 224;
 const DRAINING: u8 = 1;
 const DIRTY: u8 = 2;
@@ -103,7 +103,7 @@ impl Superblock {
         bytes.extend(self.growing_from.unwrap_or(0).to_le_bytes());
         bytes.extend(self.record.length.to_le_bytes());
         bytes.extend(self.record.crc.to_le_bytes());
-        bytes.push(u8::from(self.record.kept));
+        bytes.extend(self.record.kept.to_le_bytes());
 
         let mut block = [0; SUPERBLOCK_BYTES];
         block[..bytes.len()].copy_from_slice(&bytes);
@@ -235,11 +235,11 @@ fn growing_from(input: &[u8]) -> IResult<&[u8], u64> {
 fn record(input: &[u8]) -> IResult<&[u8], RecordSum> {
     let (rest, length) = le_u32(input)?;
     let (rest, crc) = le_u32(rest)?;
-    let (rest, kept) = le_u8(rest)?;
-    if length as usize > RECORD_MAX_BYTES || kept > 1 {
+    let (rest, kept) = le_u32(rest)?;
+    if length as usize > RECORD_MAX_BYTES || kept > length {
         return Err(nom::Err::Error(nom::error::Error::new(input, nom::error::ErrorKind::Verify)));
     }
-    Ok((rest, RecordSum { kept: kept == 1, length, crc }))
+    Ok((rest, RecordSum { kept, length, crc }))
 }
 
 fn assemble(state: State, names: Names<'_>, growing_from: u64, record: RecordSum) -> Result<Superblock, ParseError> {
@@ -305,11 +305,11 @@ mod tests {
             losses_accepted: 3,
             flags: 0x8000_0000_0000_0001,
             growing_from: Some(52 << 20),
-            record: RecordSum { kept: true, length: 0x0304, crc: 0x0506_0708 },
+            record: RecordSum { kept: 0x0102, length: 0x0304, crc: 0x0506_0708 },
             ..Superblock::new(example())
         };
         let mut bytes = b"TWINHEAD\x01\0\0\0".to_vec();
-        bytes.extend(b"\x4b\x73\x50\x03");
+        bytes.extend(b"\x7f\xaa\x88\xec");
         bytes.extend(b"\x02\x01\0\0\0\0\0\0\x07\0\0\0\0\0\0\0");
         bytes.extend(b"\x02\x03\0\0\x03\0\0\0");
         bytes.extend(b"\x11\x11\0\0\0\0\0\0\x22\x22\0\0\0\0\0\0\x01\0\0\0\0\0\0\x80");
@@ -320,7 +320,7 @@ mod tests {
         bytes.extend(b"iqn.2025-01.example:pair");
         bytes.resize(392, 0);
         bytes.extend(b"\0\0\x40\x03\0\0\0\0");
-        bytes.extend(b"\x04\x03\0\0\x08\x07\x06\x05\x01");
+        bytes.extend(b"\x04\x03\0\0\x08\x07\x06\x05\x02\x01");
         bytes.resize(4096, 0);
         (superblock, bytes)
     }
@@ -362,6 +362,7 @@ mod tests {
             (104, 0xff, ParseError::Field("lun_name")),
             (392, 1, ParseError::Field("growing_from")),
             (395, 4, ParseError::Field("growing_from")),
+            (409, 4, ParseError::Field("record")),
         ] {
             assert_eq!(Superblock::parse(&resealed(changed(at, byte))), Err(error));
         }

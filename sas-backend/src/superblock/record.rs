@@ -12,8 +12,8 @@ pub const RECORD_MAX_BYTES: usize = 60 << 10;
 /// One state of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// It outlives the end of both heads' processes.
-    pub kept: bool,
+    /// How many of its first bytes outlive the end of both heads' processes.
+    pub kept: u32,
     /// The contents.
     pub bytes: Arc<[u8]>,
 }
@@ -22,7 +22,7 @@ pub struct Record {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordSum {
     /// [`Record::kept`].
-    pub kept: bool,
+    pub kept: u32,
     /// Bytes, at most [`RECORD_MAX_BYTES`].
     pub length: u32,
     /// CRC32C of them.
@@ -39,6 +39,13 @@ impl Record {
         assert!(self.bytes.len() <= RECORD_MAX_BYTES, "a record has a bound");
         let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         RecordSum { kept: self.kept, length, crc: crc32c::crc32c(&self.bytes) }
+    }
+
+    /// What outlives the end of both heads' processes.
+    #[must_use]
+    pub fn outliving(&self) -> Self {
+        let kept = usize::try_from(self.kept).unwrap_or(usize::MAX).min(self.bytes.len());
+        Self { kept: self.kept, bytes: self.bytes[..kept].into() }
     }
 
     /// As blocks for the disk; none if it is empty.
@@ -74,7 +81,7 @@ mod tests {
     #[test]
     fn a_record_is_found_again_and_no_other() {
         for length in [0, 1, 4095, 4096, 4097, RECORD_MAX_BYTES] {
-            let record = Record { kept: length % 2 == 0, bytes: (0..=250).cycle().take(length).collect() };
+            let record = Record { kept: 1, bytes: (0..=250).cycle().take(length).collect() };
             let on_disk: Vec<u8> = record.blocks().flat_map(|block| block.to_vec()).collect();
             assert_eq!(on_disk.len() as u64, record.sum().blocks() * 4096);
             assert_eq!(record.sum().find(&on_disk), Some(record.clone()));
@@ -85,5 +92,13 @@ mod tests {
                 assert_eq!(record.sum().find(&torn[..length - 1]), None);
             }
         }
+    }
+
+    #[test]
+    fn what_is_not_to_outlive_does_not() {
+        let record = |kept, bytes: &[u8]| Record { kept, bytes: bytes.into() };
+        assert_eq!(record(0, b"held").outliving(), Record::default());
+        assert_eq!(record(1, b"held").outliving(), record(1, b"h"));
+        assert_eq!(record(4, b"held").outliving(), record(4, b"held"));
     }
 }

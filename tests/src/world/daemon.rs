@@ -94,7 +94,8 @@ impl World {
         change.op = Some(op);
         // A request that was repeated may come late.
         numbers[change.client] = numbers[change.client].max(change.number);
-        let record = Record { kept: true, bytes: numbers.iter().flat_map(|number| number.to_le_bytes()).collect() };
+        let bytes: std::sync::Arc<[u8]> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let record = Record { kept: u32::try_from(bytes.len()).unwrap_or(u32::MAX), bytes };
         let life = slot.life;
         // Not from within what the head is just doing.
         self.at(0, Entry::Deliver { to: of, life, event: Box::new(Event::SetRecord { op, record }) });

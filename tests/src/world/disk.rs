@@ -71,7 +71,7 @@ impl Arbiter {
 impl SimDisk {
     pub(super) fn new() -> Self {
         let ownership = Ownership {
-            record: Record { kept: true, bytes: [].into() },
+            record: Record { kept: 0, bytes: [].into() },
             epoch: Epoch(0),
             owner: None,
             owner_incarnation: None,

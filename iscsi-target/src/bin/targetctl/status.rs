@@ -95,6 +95,7 @@ fn words_of_lun(lun: &LunStatus) -> String {
     let owner = lun.owner.map_or("no owner".to_owned(), |owner| format!("owner {owner}"));
     let dirty = if lun.dirty_bytes == 0 { "nothing".to_owned() } else { ByteSize(lun.dirty_bytes).to_string() };
     let reason = lun.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    let sanitize = lun.sanitize.as_ref().map_or(String::new(), |how_far| format!("; {how_far}"));
     let differs = if lun.differs.is_empty() {
         String::new()
     } else {
@@ -102,7 +103,7 @@ fn words_of_lun(lun: &LunStatus) -> String {
     };
     let protected = &lun.protected_by;
     format!(
-        "{}: {}, {owner}, protected by {protected}, {dirty} to destage, epoch {}{reason}{differs}",
+        "{}: {}, {owner}, protected by {protected}, {dirty} to destage, epoch {}{reason}{sanitize}{differs}",
         lun.name, lun.mode, lun.epoch
     )
 }

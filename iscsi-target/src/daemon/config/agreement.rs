@@ -136,6 +136,9 @@ impl Lun {
             (self.key("preferred"), self.preferred.to_string()),
             (self.key("read-only"), self.read_only.to_string()),
         ]);
+        if let Some(bytes) = self.sanitize_bytes_per_second {
+            settings.insert(self.key("sanitize-bytes-per-second"), bytes.to_string());
+        }
         for (setting, names) in [("initiators", &self.initiators), ("writers", &self.writers)] {
             if let Some(names) = names {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();

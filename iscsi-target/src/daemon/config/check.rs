@@ -21,6 +21,8 @@ const TAKEOVER_MS: RangeInclusive<u64> = 100..=30_000;
 const MIRROR_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 44;
 /// At the lower end: a few of the largest writes.
 const CLIENT_BYTES: RangeInclusive<u64> = 64 << 20..=1 << 44;
+/// At the lower end: it gets on, and a LUN that is let go of does not wait for it.
+const SANITIZE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 44;
 const CONNECTIONS: RangeInclusive<u32> = 1..=65_536;
 /// A physical block, or what is written as a whole; at the upper end the largest write that a head sends to its disk.
 const UNIT_OF_WRITING_BYTES: RangeInclusive<u32> = 512..=1 << 20;
@@ -421,10 +423,17 @@ fn check_lun(
         check_unit_of_writing(atomic, least, &key("atomic-write-bytes"), raw::ATOMIC_RIGHT, findings);
     let removable = raw.removable.is_some_and(Spanned::into_inner);
     let thin = raw.thin.is_some_and(Spanned::into_inner);
+    let sanitize_key = key("sanitize-bytes-per-second");
+    let sanitize = raw.sanitize_bytes_per_second;
+    let sanitize = sanitize.map(|size| check_bytes(&size, &sanitize_key, SANITIZE_BYTES, findings));
     let read_only = raw.read_only.is_some_and(Spanned::into_inner);
     let lists = check_lists(raw.initiators, raw.writers, read_only, key, findings);
     let (id, name, disk, preferred, block_bytes) = (id?, name?, disk?, preferred?, block_bytes?);
     let (physical_block_bytes, atomic_write_bytes) = (physical_block_bytes?, atomic_write_bytes?);
+    let sanitize_bytes_per_second = match sanitize {
+        Some(bytes) => Some(bytes?),
+        None => None,
+    };
     let (initiators, writers) = lists?;
     Some(Lun {
         id,
@@ -436,6 +445,7 @@ fn check_lun(
         atomic_write_bytes,
         removable,
         thin,
+        sanitize_bytes_per_second,
         read_only,
         initiators,
         writers,

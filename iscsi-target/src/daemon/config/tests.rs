@@ -75,6 +75,7 @@ fn a_pair() {
         atomic_write_bytes: None,
         removable: false,
         thin: false,
+        sanitize_bytes_per_second: None,
         read_only: true,
         initiators: None,
         writers: None,
@@ -197,7 +198,7 @@ disk = "/srv/e"
               right: 1 to 32 characters of a-z, 0-9, - _ and . that begin with a letter; not "all"; used once
             line 20, column 1: luns[1].nmae: there is no such setting
               found: nmae
-              right: one of id, name, disk, preferred, block-bytes, physical-block-bytes, atomic-write-bytes, removable, thin, read-only, initiators, writers"#]],
+              right: one of id, name, disk, preferred, block-bytes, physical-block-bytes, atomic-write-bytes, removable, thin, sanitize-bytes-per-second, read-only, initiators, writers"#]],
     );
 }
 

@@ -9,6 +9,7 @@
 //! * `tasks`: commands of initiators: the gate, what is held, what is under way, and its end.
 //! * `online`: other settings, and the end, while the head runs.
 //! * `reservations`: what initiators reserve.
+//! * `sanitize`: SANITIZE.
 //! * `execute`: block operations that take more than one step.
 //! * `copy`: copies between units.
 
@@ -19,6 +20,7 @@ mod heartbeat;
 mod online;
 mod place;
 mod reservations;
+mod sanitize;
 mod storage;
 mod tasks;
 
@@ -78,6 +80,8 @@ pub(crate) struct Lun {
     unit: RefCell<LogicalUnit>,
     tasks: RefCell<Tasks>,
     changes_of_reservations: RefCell<Changes>,
+    /// A sanitize operation is being carried out here.
+    sanitizes: Cell<bool>,
     orders: RefCell<Orders>,
     inbox: RefCell<VecDeque<Event<Blocks>>>,
     running: Cell<bool>,
@@ -301,6 +305,7 @@ impl Lun {
         if access != UnitAccess::Changing {
             self.present_held();
             self.release_orphan();
+            self.look_at_sanitize();
             if self.fenced_other.replace(false) && access == UnitAccess::Serving {
                 self.portals.on_took_over();
                 self.on_peer_gone();

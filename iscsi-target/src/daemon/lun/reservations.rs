@@ -19,6 +19,7 @@ use crate::scsi::reservation::Nexus;
 use crate::scsi::reservation::relay::{self, About, Question};
 use crate::scsi::reservation::state::Wish;
 use crate::scsi::reservation::table::What;
+use crate::scsi::sanitize;
 use crate::scsi::unit::{Access, Decision, Wished};
 use crate::scsi::{NexusId, Response, Status};
 
@@ -121,6 +122,9 @@ impl Lun {
 
     fn answer_change(&self, by: By, response: Response) {
         match by {
+            By::Client(waiting) if response.status == Status::Good && sanitize::is_awaited(waiting.cdb()) => {
+                self.await_sanitize(waiting);
+            }
             By::Client(waiting) => waiting.caller.respond(response),
             By::Peer(op) => self.post(Event::Answered { op, answer: relay::emit_answer(&response).into() }),
             By::Unit(done) if response.status == Status::Good => drop(done.send(())),
@@ -142,6 +146,7 @@ impl Lun {
                 changes.ending.push(end);
             }
         }
+        self.look_at_sanitize();
     }
 
     /// The other head's client wants something.

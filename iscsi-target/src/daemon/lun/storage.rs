@@ -204,6 +204,7 @@ fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
         config: RefCell::new(Rc::new(config)),
         tasks: RefCell::new(Tasks::default()),
         changes_of_reservations: RefCell::default(),
+        sanitizes: Cell::new(false),
         orders: RefCell::new(Orders::default()),
         inbox: RefCell::new(VecDeque::new()),
         running: Cell::new(false),

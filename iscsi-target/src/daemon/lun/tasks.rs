@@ -60,6 +60,12 @@ pub(super) struct Waiting {
     since: Millis,
 }
 
+impl Waiting {
+    pub(super) fn cdb(&self) -> &[u8] {
+        &self.command.cdb
+    }
+}
+
 /// A request that the head has.
 pub(super) enum Underway {
     /// The whole of a command.
@@ -68,6 +74,8 @@ pub(super) enum Underway {
     Step { caller: Caller, home: Home, done: oneshot::Sender<Outcome<Blocks>> },
     /// A copy, which also has steps at these other units; the head knows nothing of it.
     Copy { caller: Caller, guests: Vec<Rc<Lun>> },
+    /// One step of a sanitize operation, which nobody ends.
+    Sanitize { done: oneshot::Sender<Outcome<Blocks>> },
     /// Something for the owner to decide.
     Question(By),
     /// A change of what is reserved.
@@ -88,6 +96,8 @@ pub(super) enum Home {
 pub(super) struct Tasks {
     underway: Slab<Underway>,
     held: VecDeque<Waiting>,
+    /// Those that wait until the unit is sanitized.
+    pub(super) sanitizing: Vec<Waiting>,
     serving_since: u64,
     /// Task management functions that wait until these requests have ended.
     endings: Vec<Ending>,
@@ -176,12 +186,15 @@ impl Underway {
             Self::Whole { waiting, .. } => Some(&waiting.caller),
             Self::Step { caller, .. } | Self::Copy { caller, .. } => Some(caller),
             Self::Question(by) | Self::Record(by) => by.caller(),
+            Self::Sanitize { .. } => None,
         }
     }
 
     fn home(&self) -> Home {
         match self {
-            Self::Whole { .. } | Self::Copy { .. } | Self::Question(_) | Self::Record(_) => Home::Here,
+            Self::Whole { .. } | Self::Copy { .. } | Self::Sanitize { .. } | Self::Question(_) | Self::Record(_) => {
+                Home::Here
+            }
             Self::Step { home, .. } => *home,
         }
     }
@@ -302,6 +315,9 @@ impl Lun {
 
     /// Whether a command may take another step here, unless it was ended meanwhile.
     pub(super) fn may_step(&self, caller: &Caller) -> Option<Home> {
+        if self.unit.borrow().sanitize().is_some() {
+            return None;
+        }
         let tasks = self.tasks.borrow();
         let stepping = tasks.stepping.get(&caller.name()).filter(|stepping| !stepping.ended)?;
         (!caller.connection.is_closed()).then_some(stepping.home)
@@ -353,7 +369,7 @@ impl Lun {
                 None => self.present(waiting),
             },
             // The command may have been dropped.
-            Underway::Step { done, .. } => drop(done.send(outcome)),
+            Underway::Step { done, .. } | Underway::Sanitize { done } => drop(done.send(outcome)),
             Underway::Question(by) => {
                 let is_wanted = !by.caller().is_some_and(|caller| self.is_unwanted(key, caller));
                 self.on_question_answered(by, outcome, is_wanted);
@@ -381,6 +397,7 @@ impl Lun {
             self.changes_of_reservations.borrow_mut().end(victims);
             let mut tasks = self.tasks.borrow_mut();
             tasks.held.retain(|waiting| !victims.take(&waiting.caller, Home::Here));
+            tasks.sanitizing.retain(|waiting| !victims.take(&waiting.caller, Home::Here));
             for stepping in tasks.stepping.values_mut().filter(|of| victims.take(&of.caller, of.home)) {
                 stepping.ended = true;
             }
@@ -414,7 +431,7 @@ impl Lun {
     pub(crate) fn has_tasks_of(&self, nexus: NexusId) -> bool {
         let victims = Victims::Nexus(nexus);
         let tasks = self.tasks.borrow();
-        tasks.held.iter().any(|waiting| victims.hit(&waiting.caller))
+        tasks.held.iter().chain(&tasks.sanitizing).any(|waiting| victims.hit(&waiting.caller))
             || tasks.stepping.values().any(|stepping| victims.hit(&stepping.caller))
             || tasks.underway.iter().any(|(_, task)| task.is_one_of(victims))
             || self.changes_of_reservations.borrow().has(victims)

@@ -3,40 +3,56 @@
 //! | bytes | field |
 //! | --- | --- |
 //! | 4 | magic `TWPR` |
-//! | 2 | version, 1 |
-//! | 1 | 1: it outlives a loss of power |
+//! | 2 | version, 2 |
+//! | 4 | serial |
+//! | 1 | sanitize operation: 0 none, 1 overwrite, 2 block erase, 3 cryptographic erase; bit 6: unrestricted; bit 7: it has failed |
+//! | | of one, who wanted it: a name |
+//! | 9 | of one that has not failed, complete passes (1) and blocks of the present one (8) |
+//! | 4 | of an overwrite, passes (1), whether they are inverted (1), bytes of the pattern (2) |
+//! | | the pattern |
+//!
+//! So much outlives a loss of power in any case. What follows is all there, or not if it says nothing:
+//!
+//! | bytes | field |
+//! | --- | --- |
+//! | 1 | 1: it outlives a loss of power, too |
 //! | 1 | type of the persistent reservation, 0 without one |
 //! | 4 | generation |
-//! | 4 | serial |
 //! | 2 | number of registrants |
 //! | 2 | the holder among them, counted from 1; 0: all, or there is no persistent reservation |
 //! | 2 | number of others, whom only the last change concerns |
 //! | 2 | number of news |
 //! | 1 | bit 0: somebody has the unit by RESERVE; bits 1 and 2: what concerned everybody, 1 a reset, 2 CLEAR TASK SET |
 //! | | the keys of the registrants (8 each) |
-//! | | the names of the registrants, the others, who has the unit, and who caused what concerned everybody: relative target port (2), ISID (6), length of the name (1), name |
+//! | | the names of the registrants, the others, who has the unit, and who caused what concerned everybody |
 //! | | the news: whom it concerns, counted from 0 among the names (2), what (1): 1 reservations preempted, 2 released, 3 registrations preempted, 4 power on, 5 its commands end |
 //!
-//! Integers are little-endian. An encoding is unique; nothing at all is the state without anything.
+//! A name is the relative target port (2), ISID (6), length of the iSCSI name (1), iSCSI name. Integers are little-endian.
+//! An encoding is unique; nothing at all is the state without anything.
 
 use nom::bytes::complete::{tag, take};
-use nom::combinator::{all_consuming, verify};
+use nom::combinator::{all_consuming, cond, verify};
 use nom::multi::count;
 use nom::number::complete::{le_u8, le_u16, le_u32, le_u64};
 use nom::{IResult, Parser};
-use sas_backend::superblock::RECORD_MAX_BYTES;
+use sas_backend::superblock::{RECORD_MAX_BYTES, Record};
 
 use super::state::State;
 use super::table::{Effects, Everyone, REGISTRANTS_MAX, Registrant, Reservation, Table, What};
 use super::{Key, Nexus, Type};
 use crate::scsi::InitiatorPort;
 use crate::scsi::attention::Attention;
+use crate::scsi::sanitize::{Method, Overwrite, Place, Sanitize};
 
 /// The longest document.
 pub const MAX_BYTES: usize = RECORD_MAX_BYTES;
 
 const MAGIC: &[u8] = b"TWPR";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Of a sanitize operation: AUSE.
+const UNRESTRICTED: u8 = 0x40;
+/// Of a sanitize operation.
+const FAILED: u8 = 0x80;
 const NAME_MAX: usize = 223;
 /// What the last change brought somebody, by its code; the last of them is the end of commands.
 const NEWS: [Option<Attention>; 5] = [
@@ -47,14 +63,61 @@ const NEWS: [Option<Attention>; 5] = [
     None,
 ];
 
+/// What is to be kept.
+#[must_use]
+pub fn record(state: &State) -> Record {
+    let bytes = emit(state);
+    let kept = match &state.sanitize {
+        _ if state.is_kept() => bytes.len(),
+        Some(_) => emit_outliving(state).len(),
+        None => 0,
+    };
+    Record { kept: u32::try_from(kept).unwrap_or(u32::MAX), bytes: bytes.into() }
+}
+
 /// The bytes.
 #[must_use]
 pub fn emit(state: &State) -> Vec<u8> {
     if *state == State::default() {
         return Vec::new();
     }
-    let number = |index: usize| u16::try_from(index).unwrap_or(u16::MAX).to_le_bytes();
-    let State { table, reserved_by, serial, effects } = state;
+    let mut bytes = emit_outliving(state);
+    let nothing_else = State { serial: state.serial, sanitize: state.sanitize.clone(), ..State::default() };
+    if *state != nothing_else {
+        emit_reserved(state, &mut bytes);
+    }
+    bytes
+}
+
+fn emit_outliving(state: &State) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(state.serial.to_le_bytes());
+    let Some(Sanitize { by, method, unrestricted, place }) = &state.sanitize else {
+        bytes.push(0);
+        return bytes;
+    };
+    let code = match method {
+        Method::Overwrite(_) => 1,
+        Method::BlockErase => 2,
+        Method::CryptographicErase => 3,
+    };
+    bytes.push(code | if *unrestricted { UNRESTRICTED } else { 0 } | if place.is_none() { FAILED } else { 0 });
+    emit_nexus(by, &mut bytes);
+    if let Some(Place { pass, lba }) = place {
+        bytes.push(*pass);
+        bytes.extend(lba.to_le_bytes());
+    }
+    if let Method::Overwrite(Overwrite { pattern, passes, invert }) = method {
+        bytes.extend([*passes, u8::from(*invert)]);
+        bytes.extend(number(pattern.len()));
+        bytes.extend(pattern);
+    }
+    bytes
+}
+
+fn emit_reserved(state: &State, bytes: &mut Vec<u8>) {
+    let State { table, reserved_by, effects, .. } = state;
     let mut names: Vec<&Nexus> = table.registrants.iter().map(|registrant| &registrant.nexus).collect();
     let mut place = |nexus| {
         names.iter().position(|name| *name == nexus).unwrap_or_else(|| {
@@ -70,11 +133,8 @@ pub fn emit(state: &State) -> Vec<u8> {
     names.extend(reserved_by);
     names.extend(effects.everyone.as_ref().map(|everyone| &everyone.by));
 
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(VERSION.to_le_bytes());
     bytes.extend([u8::from(table.keep), table.reservation.as_ref().map_or(0, |held| held.kind as u8)]);
     bytes.extend(table.generation.to_le_bytes());
-    bytes.extend(serial.to_le_bytes());
     for count in [table.registrants.len(), holder.map_or(0, |index| index + 1), others, news.len()] {
         bytes.extend(number(count));
     }
@@ -82,13 +142,16 @@ pub fn emit(state: &State) -> Vec<u8> {
     bytes.push(u8::from(reserved_by.is_some()) | what_bits(what) << 1);
     bytes.extend(table.registrants.iter().flat_map(|registrant| registrant.key.0.to_le_bytes()));
     for nexus in names {
-        emit_nexus(nexus, &mut bytes);
+        emit_nexus(nexus, bytes);
     }
     for (whom, what) in news {
         bytes.extend(number(whom));
         bytes.extend((1..).zip(NEWS).find(|(_, known)| *known == what).map(|(code, _)| code));
     }
-    bytes
+}
+
+fn number(number: usize) -> [u8; 2] {
+    u16::try_from(number).unwrap_or(u16::MAX).to_le_bytes()
 }
 
 /// The state; `None` if the bytes are none, or none of this version.
@@ -97,8 +160,9 @@ pub fn parse(bytes: &[u8]) -> Option<State> {
     if bytes.is_empty() {
         return Some(State::default());
     }
-    let (_, raw) = all_consuming(raw).parse_complete(bytes).ok()?;
-    let state = raw.check()?;
+    let (rest, (serial, sanitize)) = outliving(bytes).ok()?;
+    let state = State { serial, sanitize, ..State::default() };
+    let state = if rest.is_empty() { state } else { all_consuming(raw).parse_complete(rest).ok()?.1.check(state)? };
     (emit(&state) == bytes).then_some(state)
 }
 
@@ -114,7 +178,6 @@ struct Raw {
     keep: bool,
     kind: u8,
     generation: u32,
-    serial: u32,
     holder: u16,
     keys: Vec<u64>,
     names: Vec<Nexus>,
@@ -124,7 +187,8 @@ struct Raw {
 }
 
 impl Raw {
-    fn check(mut self) -> Option<State> {
+    /// `state` with what is reserved.
+    fn check(mut self, state: State) -> Option<State> {
         let everyone = match self.what {
             Some(what) => Some(Everyone { what, by: self.names.pop()? }),
             None => None,
@@ -156,15 +220,45 @@ impl Raw {
             }
         }
         let table = Table { generation: self.generation, keep: self.keep, registrants, reservation };
-        Some(State { table, reserved_by, serial: self.serial, effects })
+        Some(State { table, reserved_by, effects, ..state })
     }
 }
 
-fn raw(input: &[u8]) -> IResult<&[u8], Raw> {
-    let flag = || verify(le_u8, |flag| *flag <= 1);
-    let few = || verify(le_u16, |number| usize::from(*number) <= REGISTRANTS_MAX);
+fn flag(input: &[u8]) -> IResult<&[u8], bool> {
+    let (rest, flag) = verify(le_u8, |flag| *flag <= 1).parse_complete(input)?;
+    Ok((rest, flag == 1))
+}
+
+fn outliving(input: &[u8]) -> IResult<&[u8], (u32, Option<Sanitize>)> {
     let (rest, _) = (tag(MAGIC), verify(le_u16, |version| *version == VERSION)).parse_complete(input)?;
-    let (rest, (keep, kind, generation, serial)) = (flag(), le_u8, le_u32, le_u32).parse_complete(rest)?;
+    let (rest, serial) = le_u32(rest)?;
+    let is_known = |bits: &u8| *bits == 0 || (1..=3).contains(&(bits & !(UNRESTRICTED | FAILED)));
+    let (rest, bits) = verify(le_u8, is_known).parse_complete(rest)?;
+    if bits == 0 {
+        return Ok((rest, (serial, None)));
+    }
+    let (rest, by) = nexus(rest)?;
+    let (rest, place) = cond(bits & FAILED == 0, (le_u8, le_u64)).parse_complete(rest)?;
+    let place = place.map(|(pass, lba)| Place { pass, lba });
+    let (rest, method) = match bits & !(UNRESTRICTED | FAILED) {
+        1 => overwrite(rest)?,
+        2 => (rest, Method::BlockErase),
+        _ => (rest, Method::CryptographicErase),
+    };
+    Ok((rest, (serial, Some(Sanitize { by, method, unrestricted: bits & UNRESTRICTED != 0, place }))))
+}
+
+fn overwrite(input: &[u8]) -> IResult<&[u8], Method> {
+    let (rest, passes) = verify(le_u8, |passes| *passes > 0).parse_complete(input)?;
+    let (rest, invert) = flag(rest)?;
+    let (rest, length) = verify(le_u16, |length| *length > 0).parse_complete(rest)?;
+    let (rest, pattern) = take(length)(rest)?;
+    Ok((rest, Method::Overwrite(Overwrite { pattern: pattern.to_vec(), passes, invert })))
+}
+
+fn raw(input: &[u8]) -> IResult<&[u8], Raw> {
+    let few = || verify(le_u16, |number| usize::from(*number) <= REGISTRANTS_MAX);
+    let (rest, (keep, kind, generation)) = (flag, le_u8, le_u32).parse_complete(input)?;
     let (rest, (registrants, holder, others)) = (few(), few(), few()).parse_complete(rest)?;
     let most_news = 3 * REGISTRANTS_MAX;
     let (rest, news) = verify(le_u16, |number| usize::from(*number) <= most_news).parse_complete(rest)?;
@@ -177,10 +271,7 @@ fn raw(input: &[u8]) -> IResult<&[u8], Raw> {
     )
     .parse_complete(rest)?;
     let (rest, news) = count((le_u16, le_u8), news.into()).parse_complete(rest)?;
-    Ok((
-        rest,
-        Raw { keep: keep == 1, kind, generation, serial, holder, keys, names, reserved: reserved == 1, what, news },
-    ))
+    Ok((rest, Raw { keep, kind, generation, holder, keys, names, reserved: reserved == 1, what, news }))
 }
 
 /// A nexus; also in what heads ask each other.
@@ -229,16 +320,29 @@ mod tests {
         )
     }
 
+    fn sanitizes() -> impl Strategy<Value = Sanitize> {
+        let overwrite = (proptest::collection::vec(any::<u8>(), 1..9), 1_u8..32, any::<bool>())
+            .prop_map(|(pattern, passes, invert)| Method::Overwrite(Overwrite { pattern, passes, invert }));
+        let method = prop_oneof![Just(Method::BlockErase), Just(Method::CryptographicErase), overwrite];
+        let place = proptest::option::of((any::<u8>(), any::<u64>()));
+        (a_nexus(), method, any::<bool>(), place).prop_map(|(by, method, unrestricted, place)| {
+            let place = place.map(|(pass, lba)| Place { pass, lba });
+            Sanitize { by, method, unrestricted, place }
+        })
+    }
+
     fn states() -> impl Strategy<Value = State> {
         let news = proptest::collection::vec((a_nexus(), 0..4_usize), 0..4);
         let ended = proptest::collection::vec(a_nexus(), 0..3);
         let everyone = proptest::option::of((any::<bool>(), a_nexus()));
-        (tables(), proptest::option::of(a_nexus()), any::<u32>(), news, ended, everyone).prop_map(
-            |(table, reserved_by, serial, news, aborted, everyone)| {
+        let held = (proptest::option::of(tables()), proptest::option::of(a_nexus()));
+        (held, proptest::option::of(sanitizes()), any::<u32>(), news, ended, everyone).prop_map(
+            |((table, reserved_by), sanitize, serial, news, aborted, everyone)| {
+                let table = table.unwrap_or_default();
                 let what = |reset| if reset { What::Reset } else { What::Cleared };
                 let everyone = everyone.map(|(reset, by)| Everyone { what: what(reset), by });
                 let news = news.into_iter().filter_map(|(nexus, code)| Some((nexus, NEWS[code]?))).collect();
-                State { table, reserved_by, serial, effects: Effects { news, aborted, everyone } }
+                State { table, reserved_by, sanitize, serial, effects: Effects { news, aborted, everyone } }
             },
         )
     }
@@ -256,16 +360,32 @@ mod tests {
             registrants: vec![Registrant { nexus: holder.clone(), key: Key(0x1122) }],
             reservation: Some(Reservation { kind: Type::ExclusiveAccess, holder: Some(holder) }),
         };
+        let method = Method::Overwrite(Overwrite { pattern: b"abc".to_vec(), passes: 31, invert: true });
+        let place = Some(Place { pass: 2, lba: 0x1234 });
+        let sanitize = Sanitize { by: nexus("iqn.e", 5), method, unrestricted: true, place };
         let news = vec![(gone.clone(), Attention::RegistrationsPreempted)];
         let everyone = Some(Everyone { what: What::Cleared, by: nexus("d", 3) });
         let effects = Effects { news, aborted: vec![gone], everyone };
-        let state = State { table, reserved_by: Some(nexus("c", 2)), serial: 7, effects };
-        let bytes = b"TWPR\x01\0\x01\x03\x09\0\0\0\x07\0\0\0\x01\0\x01\0\x01\0\x02\0\x05\x22\x11\0\0\0\0\0\0\
+        let state =
+            State { table, reserved_by: Some(nexus("c", 2)), serial: 7, effects, sanitize: Some(sanitize.clone()) };
+        let outliving = b"TWPR\x02\0\x07\0\0\0\x41\x05\0\x01\x02\x03\x04\x05\x06\x05iqn.e\
+            \x02\x34\x12\0\0\0\0\0\0\x1f\x01\x03\0abc";
+        let rest = b"\x01\x03\x09\0\0\0\x01\0\x01\0\x01\0\x02\0\x05\x22\x11\0\0\0\0\0\0\
             \x01\x01\x01\x02\x03\x04\x05\x06\x05iqn.a\x01\0\x01\x02\x03\x04\x05\x06\x05iqn.b\
             \x02\0\x01\x02\x03\x04\x05\x06\x01c\x03\0\x01\x02\x03\x04\x05\x06\x01d\x01\0\x03\x01\0\x05";
+        let bytes = [&outliving[..], rest].concat();
         assert_eq!(emit(&state), bytes);
-        assert_eq!(parse(bytes), Some(state));
+        assert_eq!(parse(&bytes), Some(state.clone()));
+        let left = State { serial: 7, sanitize: Some(sanitize), ..State::default() };
+        assert_eq!(parse(outliving), Some(left));
         assert_eq!(parse(&[]), Some(State::default()));
+        let kept_of = |state: &State| record(state).kept as usize;
+        assert_eq!(kept_of(&state), bytes.len());
+        let mut volatile = state;
+        volatile.table.keep = false;
+        assert_eq!(kept_of(&volatile), outliving.len());
+        volatile.sanitize = None;
+        assert_eq!(kept_of(&volatile), 0);
     }
 
     proptest! {

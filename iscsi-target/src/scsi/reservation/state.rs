@@ -1,5 +1,5 @@
-//! All that is reserved of one unit, as both heads know it and the disk keeps it, and how it changes. What ends the
-//! commands of all goes the same way.
+//! What both heads know of one unit and the disk keeps, beside its blocks: all that is reserved of it and whether it is
+//! being sanitized, and how that changes. What ends the commands of all goes the same way.
 //!
 //! RESERVE and persistent reservations keep each other out (SPC-2 5.5.1, SPC-4 5.13.3 with CRH = 0): who holds one of the
 //! unit makes PERSISTENT RESERVE conflict, and where somebody is registered RESERVE and RELEASE do.
@@ -9,6 +9,7 @@ use super::table::{Effects, Everyone, Refusal, Table, What};
 use super::{Nexus, document};
 use crate::scsi::attention::Attention;
 use crate::scsi::opcodes::Reserved;
+use crate::scsi::sanitize::{self, Sanitize};
 use crate::scsi::sense::SenseCode;
 
 /// What an initiator, or the unit itself, wants of it.
@@ -22,6 +23,10 @@ pub enum Wish {
     Release,
     /// Who has the unit by RESERVE is out of reach, and may come back.
     Lost,
+    /// SANITIZE.
+    Sanitize(sanitize::Request),
+    /// Whoever carries that out has got so far.
+    Sanitized(sanitize::Report),
     /// A task management function; after a reset nobody has the unit by RESERVE.
     Everyone(What),
 }
@@ -33,6 +38,8 @@ pub struct State {
     pub table: Table,
     /// Who has the unit by RESERVE.
     pub reserved_by: Option<Nexus>,
+    /// It is being sanitized, or that has failed.
+    pub sanitize: Option<Sanitize>,
     /// Counts the changes.
     pub serial: u32,
     /// Whom the last one concerns.
@@ -69,13 +76,14 @@ impl State {
                 let lost = next.reserved_by.take();
                 next.effects.news = lost.into_iter().map(|holder| (holder, Attention::PowerOn)).collect();
             }
+            Wish::Sanitize(request) => next.sanitize = sanitize::requested(self.sanitize.as_ref(), who, request)?,
+            Wish::Sanitized(report) => next.sanitize = next.sanitize.and_then(|now| now.after(*report)),
             Wish::Everyone(what) => {
                 next.reserved_by.take_if(|_| *what == What::Reset);
                 next.effects.everyone = Some(Everyone { what: *what, by: who.clone() });
             }
         }
-        let is_same = (&next.table, &next.reserved_by) == (&self.table, &self.reserved_by);
-        if is_same && next.effects == Effects::default() {
+        if next == (Self { effects: Effects::default(), ..self.clone() }) {
             return Ok(self.clone());
         }
         next.serial = self.serial.wrapping_add(1);

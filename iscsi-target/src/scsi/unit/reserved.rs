@@ -1,4 +1,5 @@
-//! The unit and its reservations: commands about them, and what they mean for the nexuses of this head.
+//! The unit and what both heads go by, its reservations and SANITIZE: commands about it, and what it means for the
+//! nexuses of this head.
 //!
 //! The state is that of both heads. The one that owns the unit changes it, one wish after the other; until the change is
 //! kept nobody goes by it. The one that forwards goes by its copy, and sends on whatever asks for the state or changes it.
@@ -8,15 +9,16 @@ use sas_backend::superblock::Record;
 use super::{Access, LogicalUnit, Nexus, Verdict};
 use crate::scsi::attention::Attention;
 use crate::scsi::decode::Operation;
-use crate::scsi::opcodes;
+use crate::scsi::opcodes::{self, Order, Row};
 use crate::scsi::reservation::relay::{About, Question};
 use crate::scsi::reservation::state::{State, Wish};
 use crate::scsi::reservation::table::{Everyone, Refusal, What};
 use crate::scsi::reservation::{self, document, report, request};
+use crate::scsi::sanitize::{self, Sanitize};
 use crate::scsi::sense::{Sense, SenseCode};
 use crate::scsi::{Command, NexusId, Response, Status};
 
-/// What somebody wants of the reservations.
+/// What somebody wants of what both heads go by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wished {
     /// Who.
@@ -106,8 +108,14 @@ impl LogicalUnit {
         }
     }
 
-    /// A command about reservations, behind the gate.
-    pub(super) fn reservation_command(&self, command: &Command, operation: Operation) -> Verdict {
+    /// Whether the unit is being sanitized, or that has failed.
+    #[must_use]
+    pub fn sanitize(&self) -> Option<&Sanitize> {
+        self.reservations.sanitize.as_ref()
+    }
+
+    /// A command about what both heads go by, behind the gate.
+    pub(super) fn shared_command(&self, command: &Command, operation: Operation) -> Verdict {
         let Some(Nexus { name, .. }) = self.nexuses.get(&command.nexus) else {
             return Response::status(Status::Busy).into();
         };
@@ -141,10 +149,25 @@ impl LogicalUnit {
             Ok(parsed) => parsed,
             Err(sense) => return Decision::Answer(Response::check(sense)),
         };
-        if self.reservations.bars(&who).is_some_and(|held| row.reservation.conflicts_with(held)) {
-            return Decision::Answer(Response::status(Status::ReservationConflict));
+        if let Some(refused) = self.refuses_asked(&who, row) {
+            return Decision::Answer(refused);
         }
         self.answer(&who, operation, Some(&data))
+    }
+
+    /// The gate for a command that the other head has let in by what it knew.
+    fn refuses_asked(&self, who: &reservation::Nexus, row: &Row) -> Option<Response> {
+        if let Some(sense) = self.sanitize().and_then(|now| now.refuses(row, self.config.blocks)) {
+            return Some(Response::check(sense));
+        }
+        if row.order.needs_medium() && self.medium.is_ejected() {
+            return Some(Response::check(SenseCode::MEDIUM_NOT_PRESENT));
+        }
+        if row.order == Order::Write && self.software_protected {
+            return Some(Response::check(SenseCode::WRITE_PROTECTED));
+        }
+        let is_barred = self.reservations.bars(who).is_some_and(|held| row.reservation.conflicts_with(held));
+        is_barred.then(|| Response::status(Status::ReservationConflict))
     }
 
     fn answer(&self, who: &reservation::Nexus, operation: Operation, data: Option<&[u8]>) -> Decision {
@@ -166,6 +189,12 @@ impl LogicalUnit {
                     Err(sense) => Decision::Answer(Response::check(sense)),
                 }
             }
+            Operation::Sanitize { action, unrestricted, length } => {
+                match sanitize::parse(action, unrestricted, length, data, self.config.block_bytes) {
+                    Ok(request) => change(Wish::Sanitize(request)),
+                    Err(sense) => Decision::Answer(Response::check(sense)),
+                }
+            }
             Operation::Reserve => change(Wish::Reserve),
             Operation::Release => change(Wish::Release),
             _ => Decision::Answer(Response::check(SenseCode::INVALID_OPERATION_CODE)),
@@ -178,7 +207,7 @@ impl LogicalUnit {
         let ports: Vec<u16> = self.groups.ports().iter().map(|port| port.relative_id).collect();
         match self.reservations.after(who, wish, &ports) {
             Ok(next) if next == self.reservations => Decision::Answer(Response::good()),
-            Ok(next) => Decision::Keep(Record { kept: next.is_kept(), bytes: document::emit(&next).into() }),
+            Ok(next) => Decision::Keep(document::record(&next)),
             Err(Refusal::Conflict) => Decision::Answer(Response::status(Status::ReservationConflict)),
             Err(Refusal::Check(sense)) => Decision::Answer(Response::check(sense)),
         }

@@ -124,6 +124,11 @@ fn sample(row: &Row) -> Command {
             (list[1], list[3], list[19]) = (22, 16, 1);
             return command_with(&cdb, &list);
         }
+        if row.opcode() == opcodes::SANITIZE {
+            let list = if row.name == "SANITIZE, OVERWRITE" { &[1, 0, 0, 1, 0][..] } else { &[] };
+            cdb[last_of_length] = u8::try_from(list.len()).unwrap();
+            return command_with(&cdb, list);
+        }
         if row.direction == Direction::Out {
             let twice = row.name == "COMPARE AND WRITE";
             return command_with(&cdb, &[0; 1024][..if twice { 1024 } else { 512 }]);
@@ -141,6 +146,12 @@ fn sample(row: &Row) -> Command {
 }
 
 /// RESERVE by this nexus, as far as it goes.
+fn sanitize(unit: &mut LogicalUnit) {
+    let Verdict::Change(wished) = unit.handle(&command(&[0x48, 0x02])) else { panic!() };
+    let Decision::Keep(record) = unit.decide(&wished) else { panic!() };
+    unit.set_record(&record).unwrap();
+}
+
 fn reserve(unit: &mut LogicalUnit, nexus: NexusId) {
     let Verdict::Change(wished) = unit.handle(&Command { nexus, ..command(&[0x16]) }) else { panic!() };
     let Decision::Keep(record) = unit.decide(&wished) else { panic!() };
@@ -159,6 +170,8 @@ fn the_gate_as_a_table() {
     reserve(&mut reserved, OTHER);
     let mut ejected = serving(UnitConfig { removable: true, ..config() });
     assert_eq!(cell(&ejected.handle(&command(&EJECT))), "io");
+    let mut sanitizing = serving(config());
+    sanitize(&mut sanitizing);
     let mut units = [
         in_access(Access::Serving, Some(GroupId(1))),
         in_access(Access::Forwarding, Some(GroupId(2))),
@@ -170,6 +183,7 @@ fn the_gate_as_a_table() {
         serving(UnitConfig { protection: writers("iqn.a"), ..config() }),
         reserved,
         ejected,
+        sanitizing,
     ];
     let mut table = String::new();
     for row in TABLE {

@@ -214,6 +214,25 @@ impl<D: Data> Owner<D> {
         }
     }
 
+    pub(super) fn on_drain(&mut self, core: &mut Core<D>, op: OpId) {
+        if self.serves() {
+            self.drains.push(op);
+        } else {
+            core.answer(op, Outcome::NotServing);
+        }
+    }
+
+    /// What RAM has written to the disk is kept until it is flushed, while there is a mirror; otherwise not, so a drain ends
+    /// with a flush of its own.
+    pub(super) fn answer_drains(&mut self, core: &Core<D>) {
+        let nothing_waits = self.pending.is_empty() && self.throttled.is_empty() && self.reads.is_empty();
+        if nothing_waits && self.runs.is_empty() && core.memory.map.is_empty() {
+            for op in std::mem::take(&mut self.drains) {
+                self.flusher.want_sync(op);
+            }
+        }
+    }
+
     fn read(&mut self, core: &mut Core<D>, op: OpId, extent: Extent) {
         let overlay = in_ram(core, extent);
         let Some(span) = uncovered_span(extent, &overlay) else {

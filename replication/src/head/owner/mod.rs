@@ -57,6 +57,8 @@ pub(super) struct Owner<D> {
     throttled: VecDeque<Request<D>>,
     /// Flushes that wait for the disk.
     syncs: Vec<OpId>,
+    /// Those that wait until nothing else does.
+    drains: Vec<OpId>,
     reads: BTreeMap<IoId, DiskRead<D>>,
     /// What the disk was asked whether it is mapped.
     maps: BTreeMap<IoId, (OpId, Extent)>,
@@ -127,6 +129,7 @@ impl<D: Data> Owner<D> {
             pending: Pending::default(),
             throttled: VecDeque::new(),
             syncs: Vec::new(),
+            drains: Vec::new(),
             reads: BTreeMap::new(),
             maps: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -163,6 +166,7 @@ impl<D: Data> Owner<D> {
             Event::Heartbeat { started } => self.extend_lease(core, started),
             Event::Tick => self.on_tick(core),
             Event::SetRecord { op, record } => self.on_set_record(core, op, record),
+            Event::Drain { op } => self.on_drain(core, op),
             Event::Answered { op, answer } => self.on_answered(core, op, answer),
             Event::RecordAgain => self.unrecorded = true,
             event => return core.refuse(event),
@@ -221,6 +225,7 @@ impl<D: Data> Owner<D> {
         self.mark_superblock(core);
         self.admit_waiting(core);
         self.answer_syncs(core);
+        self.answer_drains(core);
         self.destage(core);
         self.flush(core);
         None
@@ -232,6 +237,7 @@ impl<D: Data> Owner<D> {
         let unanswered = self.pending.drain_ops().chain(self.throttled.drain(..).map(|request| request.op));
         let unanswered: Vec<OpId> = unanswered
             .chain(self.syncs.drain(..))
+            .chain(self.drains.drain(..))
             .chain(self.flusher.drain_ops())
             .chain(std::mem::take(&mut self.reads).into_values().filter_map(|read| read.op))
             .chain(std::mem::take(&mut self.maps).into_values().map(|(op, _)| op))

@@ -3,7 +3,7 @@
 use super::*;
 
 fn record(bytes: &[u8]) -> Record {
-    Record { kept: false, bytes: bytes.into() }
+    Record { kept: 0, bytes: bytes.into() }
 }
 
 fn set(op: u64, bytes: &[u8]) -> Event<Mark> {
@@ -102,7 +102,7 @@ fn what_an_owner_gives_up_with_was_not_kept() {
 }
 
 /// What a head goes by that takes over after `owner` has ended, having met `met`.
-fn taken_over(owner: u64, met: Option<u64>, kept: bool) -> Vec<Record> {
+fn taken_over(owner: u64, met: Option<u64>, kept: u32) -> Vec<Record> {
     let recorded = Ownership {
         owner: Some(HeadId::B),
         owner_incarnation: Some(process(owner)),
@@ -125,10 +125,11 @@ fn taken_over(owner: u64, met: Option<u64>, kept: bool) -> Vec<Record> {
 
 #[test]
 fn it_outlives_an_owner_that_this_process_has_met_and_both_only_if_it_is_to() {
-    assert_eq!(taken_over(PEER, Some(PEER), false), [record(b"held")]);
-    assert_eq!(taken_over(PEER, Some(PEER + 1), false), [Record::default()]);
-    assert_eq!(taken_over(PEER, None, false), [Record::default()]);
-    assert_eq!(taken_over(PEER, None, true), [Record { kept: true, ..record(b"held") }]);
+    assert_eq!(taken_over(PEER, Some(PEER), 0), [record(b"held")]);
+    assert_eq!(taken_over(PEER, Some(PEER + 1), 0), [Record::default()]);
+    assert_eq!(taken_over(PEER, None, 0), [Record::default()]);
+    assert_eq!(taken_over(PEER, None, 4), [Record { kept: 4, ..record(b"held") }]);
+    assert_eq!(taken_over(PEER, None, 1), [Record { kept: 1, ..record(b"h") }], "of a part");
 }
 
 #[test]

@@ -134,6 +134,7 @@ pub(super) mod tests {
             size_bytes: 1 << 30,
             sessions: BTreeMap::new(),
             reason: None,
+            sanitize: None,
             differs: Vec::new(),
         };
         Status { version: VERSION, target: "iqn".to_owned(), head, heads: Vec::new(), luns: vec![lun], link: None }

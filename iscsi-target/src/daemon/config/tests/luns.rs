@@ -67,12 +67,13 @@ fn units_of_writing() {
         format!("target = {{ iqn = \"iqn.2026-11.com.example\" }}\nheads.a.portals = [\"127.0.0.1:3260\"]\n{luns}")
     };
     let config = Config::parse(&with(
-        "luns = [{ id = 0, name = \"d\", disk = \"/d\", physical-block-bytes = 4096, atomic-write-bytes = \"64KiB\", removable = true, thin = true }]",
+        "luns = [{ id = 0, name = \"d\", disk = \"/d\", physical-block-bytes = 4096, atomic-write-bytes = \"64KiB\", removable = true, thin = true, sanitize-bytes-per-second = \"2MiB\" }]",
     ));
     let lun = config.unwrap().luns[&0].clone();
     assert_eq!((lun.physical_block_bytes, lun.atomic_write_bytes, lun.removable), (Some(4096), Some(65536), true));
     let fixed = lun.fixed_settings();
     assert!(lun.thin);
+    assert_eq!(lun.online_settings()["luns.0.sanitize-bytes-per-second"], "2097152");
     let settings = ["luns.0.physical-block-bytes", "luns.0.atomic-write-bytes", "luns.0.removable", "luns.0.thin"];
     assert_eq!(settings.map(|key| fixed[key].as_str()), ["4096", "65536", "true", "true"]);
     refused(
@@ -97,10 +98,11 @@ disk = "/c"
 physical-block-bytes = 4096
 atomic-write-bytes = 2048
 removable = "yes"
+sanitize-bytes-per-second = 1000
 "#,
         ),
         &expect![[r#"
-            5 problems
+            6 problems
             line 9, column 24: luns[0].physical-block-bytes: below the 4096 bytes of a block
               found: 512
               right: a power of two from 512 to "1MiB", such as 4096; not below block-bytes
@@ -115,7 +117,10 @@ removable = "yes"
               right: a power of two from 512 to "1MiB" that the disk's vendor vouches for; not below physical-block-bytes
             line 22, column 13: luns[2].removable: not a value that can stand here
               found: "yes"
-              right: true or false"#]],
+              right: true or false
+            line 23, column 29: luns[2].sanitize-bytes-per-second: out of range
+              found: 1000
+              right: 1 MiB to 16 TiB, such as "1GiB""#]],
     );
 }
 

@@ -75,7 +75,7 @@ fn what_is_written_is_what_is_read() {
         dirty: true,
         losses: 2,
         capacity: Capacity::of((12 << 20) / 512),
-        record: Record { kept: true, bytes: vec![7; 5000].into() },
+        record: Record { kept: 5000, bytes: vec![7; 5000].into() },
     };
     arbiter.write(&next).unwrap();
     assert_eq!(arbiter.read().unwrap(), next);
@@ -98,7 +98,7 @@ fn a_record_counts_when_the_superblock_that_speaks_of_it_does() {
     let path = initialised("record", OURS);
     let mut owner = owner(&path);
     let with = |byte: u8| Ownership {
-        record: Record { kept: false, bytes: vec![byte; 9000].into() },
+        record: Record { kept: 0, bytes: vec![byte; 9000].into() },
         ..owned(1, Capacity::of(blocks(12 * MIB)))
     };
     for byte in 1..4 {
@@ -167,7 +167,7 @@ fn the_superblock_moves_with_the_end_of_the_disk() {
     assert_eq!(owner.measure(), Ok(blocks(12 * MIB)), "too little");
     resize(&path, 64 * MIB);
     assert_eq!(owner.measure(), Ok(blocks(60 * MIB)));
-    let record = Record { kept: true, bytes: vec![7; 5000].into() };
+    let record = Record { kept: 5000, bytes: vec![7; 5000].into() };
     let capacity = Capacity { blocks: blocks(12 * MIB), growing_to: Some(blocks(60 * MIB)) };
     let growing = Ownership { record, ..owned(1, capacity) };
     owner.write(&growing).unwrap();

@@ -2,7 +2,8 @@ use alua::GroupId;
 
 use super::*;
 use crate::scsi::DataIn;
-use crate::scsi::unit::tests::{NEXUS, command, command_with, config};
+use crate::scsi::sanitize::{Place, Report};
+use crate::scsi::unit::tests::{NEXUS, command, command_with, config, data};
 use crate::scsi::{InitiatorPort, reservation};
 
 const OTHER: NexusId = NexusId(2);
@@ -161,7 +162,7 @@ fn a_reset_reaches_every_nexus_of_both_heads_and_ends_their_commands() {
     assert_eq!(here.reserved_by(), None);
     // For the other head the same port is not its own.
     there.config.my_group = GroupId(2);
-    there.set_record(&Record { kept: false, bytes: document::emit(&State { serial: 1, ..State::default() }).into() });
+    there.set_record(&Record { kept: 0, bytes: document::emit(&State { serial: 1, ..State::default() }).into() });
     assert_eq!(there.set_record(&record), Some(vec![NEXUS, OTHER]));
     for unit in [&mut here, &mut there] {
         for nexus in [NEXUS, OTHER] {
@@ -200,7 +201,7 @@ fn a_record_that_is_heard_again_is_no_news_and_one_missed_is() {
             state = state.after(&who, &Wish::Persistent(request::Request::Register(register)), &[2]).unwrap();
             state.effects.news.push((who, Attention::ReservationsReleased));
         }
-        Record { kept: false, bytes: document::emit(&state).into() }
+        Record { kept: 0, bytes: document::emit(&state).into() }
     };
     for news in [Some(Attention::ReservationsReleased), None] {
         unit.set_record(&state(0, true)).unwrap();
@@ -208,5 +209,72 @@ fn a_record_that_is_heard_again_is_no_news_and_one_missed_is() {
     }
     unit.set_record(&state(5, false)).unwrap();
     assert_eq!((told(&mut unit, OTHER), told(&mut unit, NEXUS)), (Some(Attention::RegistrationsPreempted), None));
-    assert_eq!(unit.set_record(&Record { kept: false, bytes: [1][..].into() }), None);
+    assert_eq!(unit.set_record(&Record { kept: 0, bytes: [1][..].into() }), None);
+}
+
+/// SANITIZE, BLOCK ERASE.
+const ERASE: [u8; 10] = [0x48, 0x82, 0, 0, 0, 0, 0, 0, 0, 0];
+const REQUEST_SENSE: [u8; 6] = [0x03, 0, 0, 0, 18, 0];
+
+fn report(unit: &mut LogicalUnit, report: Report) -> Option<Record> {
+    let wished = Wished { who: of_the_other_head(), wish: Wish::Sanitized(report) };
+    let Decision::Keep(record) = unit.decide(&wished) else { return None };
+    unit.set_record(&record).unwrap();
+    Some(record)
+}
+
+#[test]
+fn both_heads_know_how_far_sanitize_is_and_a_standby_does_not() {
+    let (mut here, mut there) = (unit(Access::Serving), unit(Access::Forwarding));
+    assert_eq!(status(&mut here, NEXUS, &ERASE), Status::Good);
+    let half = Place { pass: 0, lba: config().blocks / 2 };
+    there.set_record(&report(&mut here, Report::At(half)).unwrap()).unwrap();
+    for unit in [&mut here, &mut there] {
+        let Verdict::Done(sense) = unit.handle(&command(&REQUEST_SENSE)) else { panic!() };
+        let sense = data(sense);
+        assert_eq!((sense[2], &sense[12..14], &sense[15..18]), (0x02, &[0x04, 0x1B][..], &[0x80, 0x80, 0][..]));
+    }
+    there.set_access(Access::Standby, Some(GroupId(2)));
+    while told(&mut there, NEXUS).is_some() {}
+    assert_eq!(status(&mut there, NEXUS, &TEST_UNIT_READY), Status::Good, "it may be over by now");
+
+    report(&mut here, Report::Failed).unwrap();
+    let failed = Response::check(SenseCode::SANITIZE_COMMAND_FAILED);
+    assert_eq!(done(&mut here, &command(&TEST_UNIT_READY)).0, failed);
+    assert_eq!(status(&mut here, NEXUS, &ERASE), Status::Good, "another attempt");
+    report(&mut here, Report::Done).unwrap();
+    assert_eq!(status(&mut here, NEXUS, &TEST_UNIT_READY), Status::Good);
+    assert_eq!(report(&mut here, Report::Failed), None, "there is none");
+}
+
+#[test]
+fn sanitize_through_the_other_head_passes_the_gate_of_this_one() {
+    let mut owner = unit(Access::Serving);
+    let mut cdb = [0; 16];
+    cdb[..10].copy_from_slice(&ERASE);
+    let about = About::Command { cdb, data: vec![] };
+    let question = Question { who: of_the_other_head(), about }.emit().unwrap();
+    let Decision::Change(wished) = owner.answer_question(&question) else { panic!() };
+    owner.software_protected = true;
+    let protected = Decision::Answer(Response::check(SenseCode::WRITE_PROTECTED));
+    assert_eq!(owner.answer_question(&question), protected);
+    owner.software_protected = false;
+    status(&mut owner, OTHER, &RESERVE);
+    let conflict = Decision::Answer(Response::status(Status::ReservationConflict));
+    assert_eq!(owner.answer_question(&question), conflict);
+    status(&mut owner, OTHER, &RELEASE);
+    kept(&mut owner, &wished);
+    let Decision::Answer(refused) = owner.answer_question(&question) else { panic!() };
+    assert_eq!(refused.status, Status::CheckCondition, "one is under way");
+    let Decision::Answer(refused) = owner.decide(&wished) else { panic!() };
+    assert_eq!(refused.sense[12..14], [0x04, 0x1B]);
+}
+
+#[test]
+fn a_unit_that_is_not_thin_has_no_block_erase() {
+    let mut config = config();
+    config.thin = false;
+    let mut unit = LogicalUnit::new(config);
+    let invalid = Verdict::Done(Response::check(Sense::invalid_cdb(1, Some(4))));
+    assert_eq!(unit.handle(&command(&ERASE)), invalid);
 }
