@@ -98,7 +98,6 @@ fn end_io(io: &BlockIo, how: u8) -> Response {
         1 => IoError::Medium { lba: Some(u64::MAX) },
         2 => IoError::NoSpace,
         3 => IoError::Aborted,
-        4 => IoError::Reserved,
         5 => IoError::Moved,
         _ if matches!(io.op, BlockOp::Map { .. }) => return finish_map(io, u64::from(how), how & 8 != 0),
         _ => return finish(io, Ok(Vec::new())),

@@ -82,8 +82,6 @@ pub enum Forwarded {
     NotServing,
     /// Nothing has happened: the blocks are not as expected, from this byte on.
     Miscompare(u64),
-    /// Nothing has happened: a client of the owner has reserved the unit.
-    Reserved,
     /// The disk failed.
     Failed(IoError),
 }

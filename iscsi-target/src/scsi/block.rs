@@ -9,7 +9,7 @@ use crate::scsi::opcodes::WRITE_ATOMIC_16;
 use crate::scsi::provisioning;
 use crate::scsi::sense::{Sense, SenseCode};
 use crate::scsi::unit::Verdict;
-use crate::scsi::{Command, DataIn, Response, Status};
+use crate::scsi::{Command, DataIn, Response};
 
 /// MAXIMUM TRANSFER LENGTH, in bytes.
 pub const MAX_TRANSFER_BYTES: u32 = 16 << 20;
@@ -138,8 +138,6 @@ pub enum IoError {
     NoSpace,
     /// Not done, or done in part; the initiator should try again.
     Aborted,
-    /// A client of the other head has reserved the unit; nothing was done.
-    Reserved,
     /// The unit has moved to the other head meanwhile; not done, or done in part.
     Moved,
 }
@@ -188,10 +186,7 @@ impl BlockOp {
 /// What is said of an operation that failed, and only reads blocks, or does not.
 #[must_use]
 pub fn failed(error: IoError, only_reads: bool) -> Response {
-    match error {
-        IoError::Reserved => Response::status(Status::ReservationConflict),
-        error => Response::check(sense_of(error, only_reads)),
-    }
+    Response::check(sense_of(error, only_reads))
 }
 
 fn sense_of(error: IoError, only_reads: bool) -> Sense {
@@ -203,7 +198,7 @@ fn sense_of(error: IoError, only_reads: bool) -> Sense {
         }
         IoError::NoSpace => SenseCode::SPACE_ALLOCATION_FAILED.into(),
         IoError::Aborted => SenseCode::INTERNAL_TARGET_FAILURE.into(),
-        IoError::Reserved | IoError::Moved => Attention::AccessStateChanged.code().into(),
+        IoError::Moved => Attention::AccessStateChanged.code().into(),
     }
 }
 

@@ -127,7 +127,7 @@ pub enum Operation {
     /// SPC-4 6.16.
     PersistentReserveOut { action: u8, scope_type: u8, length: u32 },
     /// SBC-4 5.32.
-    Sanitize { action: u8, unrestricted: bool, length: u16 },
+    Sanitize { action: u8, immediate: bool, unrestricted: bool, length: u16 },
     /// SPC-2 7.21, 7.22.
     Reserve,
     /// SPC-2 7.16, 7.17.
@@ -206,6 +206,7 @@ pub(super) fn persistent_reserve_out(cdb: &[u8]) -> Decoded<'_> {
 pub(super) fn sanitize(cdb: &[u8]) -> Decoded<'_> {
     map((be_u8, be_u8, take(5usize), be_u16), |(_, flags, _, length)| Operation::Sanitize {
         action: flags & 0x1F,
+        immediate: flags & 0x80 != 0,
         unrestricted: flags & 0x20 != 0,
         length,
     })

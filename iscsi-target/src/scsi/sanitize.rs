@@ -18,8 +18,6 @@ use crate::scsi::opcodes::{Row, SANITIZE};
 use crate::scsi::reservation::Nexus;
 use crate::scsi::sense::{Sense, SenseCode};
 
-/// IMMED in byte 1 of the CDB.
-const IMMED: u8 = 0x80;
 /// SERVICE ACTION of OVERWRITE.
 const OVERWRITE: u8 = 0x01;
 /// SERVICE ACTION of BLOCK ERASE, which a unit has if blocks can be unmapped.
@@ -27,7 +25,7 @@ pub const BLOCK_ERASE: u8 = 0x02;
 /// SERVICE ACTION of CRYPTOGRAPHIC ERASE.
 const CRYPTOGRAPHIC_ERASE: u8 = 0x03;
 /// SERVICE ACTION of EXIT FAILURE MODE.
-const EXIT_FAILURE_MODE: u8 = 0x1F;
+pub const EXIT_FAILURE_MODE: u8 = 0x1F;
 /// Where the CDB has its PARAMETER LIST LENGTH.
 const LENGTH_FIELD: u16 = 7;
 /// Bytes of the parameter list of OVERWRITE before the pattern.
@@ -155,12 +153,6 @@ fn header(list: &[u8]) -> IResult<&[u8], (u8, u16)> {
     let (rest, _) = be_u8(rest)?;
     let (rest, length) = be_u16(rest)?;
     Ok((rest, (flags, length)))
-}
-
-/// Whether whoever sent this command waits until the operation is over.
-#[must_use]
-pub fn is_awaited(cdb: &[u8]) -> bool {
-    matches!(cdb, [SANITIZE, flags, ..] if flags & IMMED == 0 && flags & 0x1F != EXIT_FAILURE_MODE)
 }
 
 /// The operation after somebody's wish, if there is one then.
@@ -355,13 +347,5 @@ mod tests {
         assert_eq!([at(0, 0), at(1, 0), at(2, 50), at(4, 0)], [Some(0), Some(0x4000), Some(0xA000), Some(u16::MAX)]);
         assert_eq!(begun(false).sense(0).progress, None, "a unit without blocks");
         assert_eq!(begun(false).after(Report::Failed).unwrap().sense(100).progress, None);
-    }
-
-    #[test]
-    fn who_waits() {
-        assert!(is_awaited(&[SANITIZE, 0x01]) && is_awaited(&[SANITIZE, 0x22]));
-        for cdb in [&[SANITIZE, 0x81][..], &[SANITIZE, 0x1F], &[0x28, 0], &[SANITIZE]] {
-            assert!(!is_awaited(cdb), "{cdb:?}");
-        }
     }
 }

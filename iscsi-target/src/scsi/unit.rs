@@ -2,11 +2,11 @@
 //! passes.
 //!
 //! The gate, in order: opcode table and reserved bits, unit attention, access state, SANITIZE, medium, write protection,
-//! reservation (`reserved`); ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access
+//! reservation (`shared`); ranges are checked by the command itself. REPORT TARGET PORT GROUPS is not stopped by the news "access
 //! state changed", which it reports itself: Linux would ask again two seconds later only.
 
 mod copies;
-mod reserved;
+mod shared;
 
 use std::collections::BTreeMap;
 
@@ -20,18 +20,16 @@ use crate::scsi::copy;
 use crate::scsi::copy::list::ParameterList;
 use crate::scsi::copy::results::Results;
 use crate::scsi::decode::{BlockCommand, Extent, Operation, StartStop};
-use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
 use crate::scsi::protection::Protection;
 use crate::scsi::reservation::state::State;
-use crate::scsi::sanitize::Sanitize;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
 use crate::scsi::{
     Command, InitiatorPort, NexusId, Response, Status, capacity, defects, inquiry, log, missing_lun, mode, port_groups,
     provisioning, report_opcodes, reservation, vpd,
 };
 
-pub use reserved::{Decision, Wished};
+pub use shared::{Decision, Then, Wished};
 
 /// What this head is to the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +114,8 @@ pub struct LogicalUnit {
     other_forwards: bool,
     groups: PortGroups,
     nexuses: BTreeMap<NexusId, Nexus>,
-    reservations: State,
-    medium: Medium,
-    /// SWP, as initiators have set it; like the medium known to this head alone, and forgotten with its role.
-    software_protected: bool,
+    /// What both heads go by, as far as this one has heard.
+    shared: State,
 }
 
 impl LogicalUnit {
@@ -131,7 +127,6 @@ impl LogicalUnit {
     pub fn new(config: UnitConfig) -> Self {
         config.assert_bounds();
         let groups = PortGroups::new(config.ports.clone(), AccessState::Unavailable);
-        let medium = Medium::new(config.removable);
         Self {
             config,
             access: Access::Unavailable,
@@ -140,9 +135,7 @@ impl LogicalUnit {
             other_forwards: false,
             groups,
             nexuses: BTreeMap::new(),
-            reservations: State::default(),
-            medium,
-            software_protected: false,
+            shared: State::default(),
         }
     }
 
@@ -180,12 +173,10 @@ impl LogicalUnit {
         self.bar();
     }
 
-    /// A nexus is gone, and its PREVENT with it. Returns who it was if it has the unit by RESERVE, which has to end, too.
-    pub fn remove_nexus(&mut self, nexus: NexusId) -> Option<reservation::Nexus> {
-        let removed = self.nexuses.remove(&nexus)?;
-        self.medium.remove_nexus(nexus);
+    /// A nexus is gone; see [`LogicalUnit::left_behind`].
+    pub fn remove_nexus(&mut self, nexus: NexusId) {
+        self.nexuses.remove(&nexus);
         self.bar();
-        (self.reserved_by() == Some(&removed.name)).then_some(removed.name)
     }
 
     /// Whether the nexus is one of this unit's. For one that is not, the unit is not there.
@@ -209,8 +200,8 @@ impl LogicalUnit {
     }
 
     /// Tell every nexus but `known_to`, who did it.
-    fn raise_for_others(&mut self, known_to: NexusId, attention: Attention) {
-        for (_, nexus) in self.nexuses.iter_mut().filter(|(id, _)| **id != known_to) {
+    fn raise_for_others(&mut self, known_to: &reservation::Nexus, attention: Attention) {
+        for nexus in self.nexuses.values_mut().filter(|nexus| nexus.name != *known_to) {
             nexus.attentions.raise(attention);
         }
     }
@@ -235,7 +226,7 @@ impl LogicalUnit {
 
     /// Whether a nexus may only read; one that is not known (any more) may not change anything that is protected at all.
     fn is_protected_from(&self, nexus: NexusId) -> bool {
-        self.software_protected
+        self.is_software_protected()
             || self.nexuses.get(&nexus).map_or_else(|| self.config.protection.covers(""), |nexus| nexus.protected)
     }
 
@@ -248,8 +239,6 @@ impl LogicalUnit {
 
     /// LOGICAL UNIT RESET, or a reset of the whole target: whoever caused it is told as well.
     pub fn reset(&mut self) {
-        self.medium.reset();
-        self.software_protected = false;
         self.nexuses.values_mut().for_each(|nexus| nexus.copies.clear());
         self.raise(Attention::Reset);
     }
@@ -260,12 +249,6 @@ impl LogicalUnit {
         self.access = access;
         if access == Access::Changing {
             return;
-        }
-        if access != Access::Serving && self.medium.forget() {
-            self.raise(Attention::MediumMayHaveChanged);
-        }
-        if access != Access::Serving && std::mem::take(&mut self.software_protected) {
-            self.raise(Attention::ModeParametersChanged);
         }
         self.active_group = active_group;
         self.set_states();
@@ -308,13 +291,6 @@ impl LogicalUnit {
         if changed.expect("neither group is ever offline") {
             self.raise(Attention::AccessStateChanged);
         }
-    }
-
-    /// Whether who comes through the other head is kept out, with a write if `writes`: that head knows nothing of what
-    /// initiators have asked of this one.
-    #[must_use]
-    pub fn keeps_out_the_other_head(&self, writes: bool) -> bool {
-        self.medium.is_ejected() || (writes && self.software_protected)
     }
 
     /// What becomes of `command`.
@@ -360,10 +336,12 @@ impl LogicalUnit {
                 return Err(Sense::from(SenseCode { key: SenseKey::NotReady, asc: why.asc, ascq: why.ascq }).into());
             }
         }
-        if let Some(sense) = self.followed_sanitize().and_then(|now| now.refuses(row, self.config.blocks)) {
+        let shared = self.followed();
+        let sanitize = shared.and_then(|shared| shared.sanitize.as_ref());
+        if let Some(sense) = sanitize.and_then(|now| now.refuses(row, self.config.blocks)) {
             return Err(sense.into());
         }
-        if row.order.needs_medium() && self.medium.is_ejected() {
+        if row.order.needs_medium() && shared.is_some_and(|shared| shared.medium.ejected) {
             return Err(Sense::from(SenseCode::MEDIUM_NOT_PRESENT).into());
         }
         if row.order == Order::Write && self.is_protected_from(nexus) {
@@ -376,9 +354,14 @@ impl LogicalUnit {
         Ok(())
     }
 
-    /// What is known of SANITIZE, at a head that goes by what the owner keeps.
-    fn followed_sanitize(&self) -> Option<&Sanitize> {
-        self.sanitize().filter(|_| matches!(self.access, Access::Serving | Access::Forwarding))
+    /// What both heads go by, if this one does.
+    fn followed(&self) -> Option<&State> {
+        matches!(self.access, Access::Serving | Access::Forwarding).then_some(&self.shared)
+    }
+
+    /// SWP, as initiators have set it.
+    fn is_software_protected(&self) -> bool {
+        self.followed().is_some_and(|shared| shared.protected)
     }
 
     /// The attention that goes out instead of the command (SAM-5 5.14).
@@ -422,9 +405,9 @@ impl LogicalUnit {
             }
             Operation::ModeSense(request) => {
                 let protected = self.is_protected_from(command.nexus);
-                mode::sense(config, protected, self.software_protected, &request).into()
+                mode::sense(config, protected, self.is_software_protected(), &request).into()
             }
-            Operation::ModeSelect { ten, length } => self.mode_select(command, ten, length).into(),
+            Operation::ModeSelect { ten, length } => self.mode_select(command, ten, length),
             Operation::ReportTargetPortGroups { extended, allocation } => {
                 port_groups::report(&self.groups, extended, allocation).into()
             }
@@ -437,24 +420,14 @@ impl LogicalUnit {
             Operation::ReportSupportedTaskManagementFunctions { extended, allocation } => {
                 report_opcodes::task_management_functions(extended, allocation).into()
             }
-            // It would bind nobody at the owner.
-            Operation::PreventAllowMediumRemoval { .. }
-            | Operation::StartStopUnit(StartStop { load_eject: true, power_condition: 0, .. })
-                if self.access == Access::Forwarding =>
-            {
-                Response::check(SenseCode::STANDBY).into()
-            }
-            Operation::Sanitize { .. }
+            Operation::StartStopUnit(asked) if !asked.moves_medium() => self.start_stop(command, asked),
+            Operation::StartStopUnit(_)
+            | Operation::PreventAllowMediumRemoval { .. }
+            | Operation::Sanitize { .. }
             | Operation::Reserve
             | Operation::Release
             | Operation::PersistentReserveIn { .. }
             | Operation::PersistentReserveOut { .. } => self.shared_command(command, operation),
-            Operation::PreventAllowMediumRemoval { prevent } => {
-                // Of a nexus that is gone nobody would hear that it allows it again.
-                self.medium.prevent(command.nexus, prevent && self.nexuses.contains_key(&command.nexus));
-                Response::good().into()
-            }
-            Operation::StartStopUnit(asked) => self.start_stop(command, asked),
             Operation::Block(block) => block::begin(config, command, block),
             Operation::ExtendedCopy { length } => match copy::list::parse(length, command.data_out.as_deref()) {
                 Ok(Some(list)) => Verdict::Copy(list),
@@ -473,34 +446,28 @@ impl LogicalUnit {
         }
     }
 
-    /// START STOP UNIT: the medium counts as gone from now on, before what it has to have is on it. If that fails, the
-    /// data is safe as ever, and whoever asked is told.
-    fn start_stop(&mut self, command: &Command, asked: StartStop) -> Verdict {
-        let done = match self.medium.start_stop(asked) {
-            Ok(done) => done,
-            Err(sense) => return sense.into(),
-        };
-        if done.loaded {
-            self.raise_for_others(command.nexus, Attention::MediumMayHaveChanged);
+    /// START STOP UNIT that leaves the medium where it is.
+    fn start_stop(&self, command: &Command, asked: StartStop) -> Verdict {
+        if self.shared.medium.ejected {
+            return Sense::from(SenseCode::MEDIUM_NOT_PRESENT).into();
         }
-        if !done.flush {
-            return Response::good().into();
-        }
+        if asked.flushes() { self.flush_all(command) } else { Response::good().into() }
+    }
+
+    /// Everything becomes stable before the answer.
+    fn flush_all(&self, command: &Command) -> Verdict {
         let to_the_end = Extent { lba: 0, blocks: 0 };
         block::begin(&self.config, command, BlockCommand::SynchronizeCache { extent: to_the_end })
     }
 
-    /// MODE SELECT. A head that does not own the unit cannot write-protect it.
-    fn mode_select(&mut self, command: &Command, ten: bool, length: u32) -> Response {
-        match mode::select(&self.config, self.software_protected, ten, length, command.data_out.as_deref()) {
-            Ok(swp) if swp == self.software_protected => Response::good(),
-            Ok(_) if self.access != Access::Serving => Response::check(SenseCode::STANDBY),
-            Ok(swp) => {
-                self.software_protected = swp;
-                self.raise_for_others(command.nexus, Attention::ModeParametersChanged);
-                Response::good()
-            }
-            Err(sense) => Response::check(sense),
+    /// MODE SELECT. A head that nobody follows cannot write-protect the unit.
+    fn mode_select(&self, command: &Command, ten: bool, length: u32) -> Verdict {
+        let protected = self.is_software_protected();
+        match mode::select(&self.config, protected, ten, length, command.data_out.as_deref()) {
+            Ok(swp) if swp == protected => Response::good().into(),
+            Ok(_) if self.followed().is_none() => Sense::from(SenseCode::STANDBY).into(),
+            Ok(_) => self.shared_command(command, Operation::ModeSelect { ten, length }),
+            Err(sense) => sense.into(),
         }
     }
 
@@ -508,7 +475,8 @@ impl LogicalUnit {
     /// for the medium would be told of SANITIZE.
     fn request_sense(&mut self, nexus: NexusId, descriptor: bool, allocation: u32) -> Response {
         let waiting = self.nexuses.get_mut(&nexus).and_then(|nexus| nexus.attentions.take());
-        let sanitize = || self.followed_sanitize().map(|now| now.sense(self.config.blocks));
+        let now = self.followed().and_then(|shared| shared.sanitize.as_ref());
+        let sanitize = || now.map(|now| now.sense(self.config.blocks));
         let sense = waiting.map(|attention| attention.code().into()).or_else(sanitize);
         missing_lun::sense_as_data(sense.unwrap_or(SenseCode::NO_SENSE.into()), descriptor, allocation)
     }

@@ -291,8 +291,6 @@ pub enum Outcome<D> {
     NotServing,
     /// The blocks are not as expected, from this byte on; nothing has happened.
     Miscompare(u64),
-    /// A client of the other head has reserved the unit there; nothing has happened.
-    Reserved,
     /// The disk failed.
     Failed(IoError),
     /// What the owner's daemon has answered.

@@ -115,7 +115,6 @@ impl<D: Data> Core<D> {
             Forwarded::Map(stretch) => Outcome::Map(stretch),
             Forwarded::NotServing => Outcome::NotServing,
             Forwarded::Miscompare(at) => Outcome::Miscompare(at),
-            Forwarded::Reserved => Outcome::Reserved,
             Forwarded::Failed(error) => Outcome::Failed(error),
         };
         self.actions.push_back(Action::Complete { op, outcome });
@@ -173,7 +172,6 @@ impl<D: Data> Core<D> {
             Outcome::Map(stretch) => Forwarded::Map(stretch),
             Outcome::NotServing => Forwarded::NotServing,
             Outcome::Miscompare(at) => Forwarded::Miscompare(at),
-            Outcome::Reserved => Forwarded::Reserved,
             Outcome::Failed(error) => Forwarded::Failed(error),
             Outcome::Answer(answer) => return self.send(Message::Answer { number, answer }),
         };

@@ -67,11 +67,10 @@ const COUNT_END: u64 = 1 << 63;
 
 const MODES: [Mode; 6] =
     [Mode::Solo, Mode::Draining, Mode::Joining, Mode::Mirrored, Mode::Degrading, Mode::HandingOver];
-const ENDS: [Forwarded; 11] = [
+const ENDS: [Forwarded; 10] = [
     Forwarded::Done,
     Forwarded::Data,
     Forwarded::NotServing,
-    Forwarded::Reserved,
     Forwarded::Failed(IoError::Fenced),
     Forwarded::Failed(IoError::Medium),
     Forwarded::Failed(IoError::NoSpace),

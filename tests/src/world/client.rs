@@ -341,7 +341,7 @@ impl World {
                     self.oracle.read(lba, floor, ZEROES).map_err(|why| format!("told of a hole: {why}"))?;
                 }
             }
-            (Outcome::NotServing | Outcome::Reserved | Outcome::Failed(_), _) => {
+            (Outcome::NotServing | Outcome::Failed(_), _) => {
                 client.sent_before = true;
                 client.head = of.other();
                 pause = 10;

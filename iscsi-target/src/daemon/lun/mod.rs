@@ -31,10 +31,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use replication::block::Blocks;
-use replication::head::{
-    Access, Action, DiskCommand, Event, Head, IoError, IoId, Operation, Order, OrderId, Outcome, Status,
-};
-use replication::message::{Forwarded, Message};
+use replication::head::{Access, Action, DiskCommand, Event, Head, IoError, IoId, Order, OrderId, Outcome, Status};
+use replication::message::Message;
 use replication::{Millis, Stretch};
 use sas_backend::buffer::Pool;
 use sas_backend::disk::{self, Answer, Completion, Disk, DiskError, DiskOp, Token};
@@ -304,7 +302,7 @@ impl Lun {
         }
         if access != UnitAccess::Changing {
             self.present_held();
-            self.release_orphan();
+            self.end_left_behind();
             self.look_at_sanitize();
             if self.fenced_other.replace(false) && access == UnitAccess::Serving {
                 self.portals.on_took_over();
@@ -345,12 +343,6 @@ impl Lun {
     }
 
     pub(super) fn on_message(&self, message: Message<Blocks>) {
-        if let Message::Forward { number, ref operation, .. } = message
-            && !matches!(operation, Operation::Ask(_))
-            && self.unit.borrow().keeps_out_the_other_head(changes_blocks(operation))
-        {
-            return self.link.send(self.id, Message::Forwarded { number, end: Forwarded::Reserved });
-        }
         self.post(Event::Message(message));
     }
 }
@@ -360,10 +352,6 @@ impl Flush for Lun {
         self.kick_wanted.set(false);
         self.disk().kick();
     }
-}
-
-fn changes_blocks(operation: &Operation<Blocks>) -> bool {
-    matches!(operation, Operation::Write { .. } | Operation::CompareAndWrite { .. } | Operation::Or { .. })
 }
 
 /// What the disk says of bytes, in blocks, which may be larger than its own. One of which it has a part is mapped.
@@ -383,7 +371,6 @@ fn io_result(outcome: Outcome<Blocks>) -> Option<crate::scsi::block::IoResult> {
         Outcome::Data(parts) => Ok(parts.into_iter().flat_map(Blocks::into_payloads).collect()),
         Outcome::NotServing | Outcome::Answer(_) => return None,
         Outcome::Miscompare(offset) => Err(ScsiError::Miscompare { offset }),
-        Outcome::Reserved => Err(ScsiError::Reserved),
         Outcome::Failed(IoError::Medium) => Err(ScsiError::Medium { lba: None }),
         Outcome::Failed(IoError::NoSpace) => Err(ScsiError::NoSpace),
         // Only one command asks that, and takes its answer before.

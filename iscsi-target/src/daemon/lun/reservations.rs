@@ -1,8 +1,9 @@
-//! What clients reserve: one wish after the other, each kept by both heads and the disk before it is answered.
+//! What both heads go by, such as what clients reserve: one wish after the other, each kept by both heads and the disk
+//! before it is answered.
 //!
 //! A head that owns the unit decides; one that forwards asks it. Task management functions that concern the nexuses of
 //! both heads go the same way, so that they are over when they are answered. Who asked through a head that is gone, or
-//! whose session has ended, holds nothing by RESERVE any more; that is a wish like any other, of nobody in particular.
+//! whose session has ended, holds nothing by RESERVE any more, and prevents nothing; that is a wish like any other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use crate::scsi::reservation::Nexus;
 use crate::scsi::reservation::relay::{self, About, Question};
 use crate::scsi::reservation::state::Wish;
 use crate::scsi::reservation::table::What;
-use crate::scsi::sanitize;
-use crate::scsi::unit::{Access, Decision, Wished};
+use crate::scsi::unit::{Access, Decision, Then, Wished};
 use crate::scsi::{NexusId, Response, Status};
 
 /// RELEASE(6).
 const RELEASE: u8 = 0x17;
+/// PREVENT ALLOW MEDIUM REMOVAL; with nothing else set, it is allowed.
+const ALLOW: u8 = 0x1E;
 
 /// Changes that are not answered.
 #[derive(Default)]
@@ -122,13 +124,21 @@ impl Lun {
 
     fn answer_change(&self, by: By, response: Response) {
         match by {
-            By::Client(waiting) if response.status == Status::Good && sanitize::is_awaited(waiting.cdb()) => {
-                self.await_sanitize(waiting);
-            }
+            By::Client(waiting) if response.status == Status::Good => self.finish_change(waiting, response),
             By::Client(waiting) => waiting.caller.respond(response),
             By::Peer(op) => self.post(Event::Answered { op, answer: relay::emit_answer(&response).into() }),
             By::Unit(done) if response.status == Status::Good => drop(done.send(())),
             By::Unit(_) => {}
+        }
+    }
+
+    /// A client's wish has been fulfilled.
+    fn finish_change(&self, waiting: Waiting, response: Response) {
+        let then = self.unit.borrow().then(waiting.command());
+        match then {
+            Then::Answer => waiting.caller.respond(response),
+            Then::AwaitSanitize => self.await_sanitize(waiting),
+            Then::Do(io) => self.begin(waiting, io),
         }
     }
 
@@ -184,23 +194,17 @@ impl Lun {
         self.post(Event::Request(Request { op: op_id(key), operation: Operation::Ask(question) }));
     }
 
-    /// What the other head has asked and nobody has begun is not wanted any more, and its clients' RESERVE ends.
+    /// What the other head has asked and nobody has begun is not wanted any more, and what its clients hold ends.
     pub(super) fn on_peer_gone(&self) {
         self.changes_of_reservations.borrow_mut().waiting.retain(|(_, by)| !matches!(by, By::Peer(_)));
-        let unit = self.unit.borrow();
-        let theirs = unit.reserved_by().filter(|holder| !unit.is_mine(holder.relative_port)).cloned();
-        drop(unit);
-        if let Some(holder) = theirs {
-            self.end_reserve(holder, Wish::Lost);
-        }
+        let theirs = self.unit.borrow().held_there();
+        theirs.into_iter().for_each(|wished| self.end_hold(wished));
     }
 
-    /// Somebody has the unit by RESERVE whose session is gone.
-    pub(super) fn release_orphan(&self) {
-        let orphan = self.unit.borrow().orphan().cloned();
-        if let Some(holder) = orphan {
-            self.end_reserve(holder, Wish::Release);
-        }
+    /// Somebody holds something whose session is gone.
+    pub(super) fn end_left_behind(&self) {
+        let left = self.unit.borrow().left_behind();
+        left.into_iter().for_each(|wished| self.end_hold(wished));
     }
 
     /// Somebody whose commands end by another one's word has to know.
@@ -235,10 +239,10 @@ impl Lun {
     }
 
     /// Nobody waits for it. While the role is not clear nothing happens; it is tried again when it is.
-    fn end_reserve(&self, holder: Nexus, wish: Wish) {
+    fn end_hold(&self, Wished { who, wish }: Wished) {
         let mut cdb = [0; 16];
-        cdb[0] = RELEASE;
-        drop(self.let_owner(holder, wish, About::Command { cdb, data: Vec::new() }));
+        cdb[0] = if matches!(wish, Wish::Prevent(_)) { ALLOW } else { RELEASE };
+        drop(self.let_owner(who, wish, About::Command { cdb, data: Vec::new() }));
     }
 
     /// The owner does this, whichever head it is; what is received says that it has.

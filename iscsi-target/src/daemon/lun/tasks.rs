@@ -61,8 +61,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn cdb(&self) -> &[u8] {
-        &self.command.cdb
+    pub(super) fn command(&self) -> &Command {
+        &self.command
     }
 }
 
@@ -261,7 +261,7 @@ impl Lun {
         }
     }
 
-    fn begin(&self, waiting: Waiting, io: BlockIo) {
+    pub(super) fn begin(&self, waiting: Waiting, io: BlockIo) {
         let Some(operation) = self.single_step(&io.op) else {
             self.execute(waiting.caller, io);
             return;
@@ -444,10 +444,8 @@ impl Lun {
 
     /// A nexus is gone.
     pub(crate) fn remove_nexus(&self, nexus: NexusId) {
-        let holder = self.unit.borrow_mut().remove_nexus(nexus);
-        if holder.is_some() {
-            self.release_orphan();
-        }
+        self.unit.borrow_mut().remove_nexus(nexus);
+        self.end_left_behind();
     }
 
     /// Some time has passed.

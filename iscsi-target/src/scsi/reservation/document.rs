@@ -11,7 +11,7 @@
 //! | 4 | of an overwrite, passes (1), whether they are inverted (1), bytes of the pattern (2) |
 //! | | the pattern |
 //!
-//! So much outlives a loss of power in any case. What follows is all there, or not if it says nothing:
+//! So much outlives a loss of power in any case. What follows is there if it, or what comes after it, says anything:
 //!
 //! | bytes | field |
 //! | --- | --- |
@@ -20,18 +20,25 @@
 //! | 4 | generation |
 //! | 2 | number of registrants |
 //! | 2 | the holder among them, counted from 1; 0: all, or there is no persistent reservation |
+//! | | the keys of the registrants (8 each), and their names |
+//!
+//! What is forgotten with the power is there if it says anything:
+//!
+//! | bytes | field |
+//! | --- | --- |
+//! | 1 | bit 0: somebody has the unit by RESERVE; bit 1: the medium is ejected; bit 2: the unit is software write-protected |
+//! | 1 | what concerned everybody: 0 nothing, 1 a reset, 2 CLEAR TASK SET, 3 the medium was loaded, 4 the protection |
+//! | 2 | number of those who prevent the removal of the medium |
 //! | 2 | number of others, whom only the last change concerns |
 //! | 2 | number of news |
-//! | 1 | bit 0: somebody has the unit by RESERVE; bits 1 and 2: what concerned everybody, 1 a reset, 2 CLEAR TASK SET |
-//! | | the keys of the registrants (8 each) |
-//! | | the names of the registrants, the others, who has the unit, and who caused what concerned everybody |
-//! | | the news: whom it concerns, counted from 0 among the names (2), what (1): 1 reservations preempted, 2 released, 3 registrations preempted, 4 power on, 5 its commands end |
+//! | | the names of the others, of those who prevent the removal, who has the unit, and who caused what concerned everybody |
+//! | | the news: whom it concerns, counted from 0 among the registrants and then the others (2), what (1): 1 reservations preempted, 2 released, 3 registrations preempted, 4 power on, 5 its commands end |
 //!
 //! A name is the relative target port (2), ISID (6), length of the iSCSI name (1), iSCSI name. Integers are little-endian.
 //! An encoding is unique; nothing at all is the state without anything.
 
 use nom::bytes::complete::{tag, take};
-use nom::combinator::{all_consuming, cond, verify};
+use nom::combinator::{all_consuming, cond, map_opt, verify};
 use nom::multi::count;
 use nom::number::complete::{le_u8, le_u16, le_u32, le_u64};
 use nom::{IResult, Parser};
@@ -42,6 +49,7 @@ use super::table::{Effects, Everyone, REGISTRANTS_MAX, Registrant, Reservation, 
 use super::{Key, Nexus, Type};
 use crate::scsi::InitiatorPort;
 use crate::scsi::attention::Attention;
+use crate::scsi::medium::Medium;
 use crate::scsi::sanitize::{Method, Overwrite, Place, Sanitize};
 
 /// The longest document.
@@ -53,6 +61,9 @@ const VERSION: u16 = 2;
 const UNRESTRICTED: u8 = 0x40;
 /// Of a sanitize operation.
 const FAILED: u8 = 0x80;
+const RESERVED: u8 = 0x01;
+const EJECTED: u8 = 0x02;
+const PROTECTED: u8 = 0x04;
 const NAME_MAX: usize = 223;
 /// What the last change brought somebody, by its code; the last of them is the end of commands.
 const NEWS: [Option<Attention>; 5] = [
@@ -63,16 +74,20 @@ const NEWS: [Option<Attention>; 5] = [
     None,
 ];
 
+/// What concerned everybody, by its code.
+const EVERYONE: [Option<What>; 5] =
+    [None, Some(What::Reset), Some(What::Cleared), Some(What::Loaded), Some(What::Protected)];
+
 /// What is to be kept.
 #[must_use]
 pub fn record(state: &State) -> Record {
-    let bytes = emit(state);
-    let kept = match &state.sanitize {
-        _ if state.is_kept() => bytes.len(),
-        Some(_) => emit_outliving(state).len(),
-        None => 0,
-    };
-    Record { kept: u32::try_from(kept).unwrap_or(u32::MAX), bytes: bytes.into() }
+    let State { table, serial, sanitize, .. } = state;
+    let mut outliving = State { serial: *serial, sanitize: sanitize.clone(), ..State::default() };
+    if state.is_kept() {
+        outliving.table = table.clone();
+    }
+    let kept = if state.is_kept() || sanitize.is_some() { emit(&outliving).len() } else { 0 };
+    Record { kept: u32::try_from(kept).unwrap_or(u32::MAX), bytes: emit(state).into() }
 }
 
 /// The bytes.
@@ -81,10 +96,15 @@ pub fn emit(state: &State) -> Vec<u8> {
     if *state == State::default() {
         return Vec::new();
     }
+    let State { table, reserved_by, medium, protected, serial: _, sanitize: _, effects } = state;
     let mut bytes = emit_outliving(state);
-    let nothing_else = State { serial: state.serial, sanitize: state.sanitize.clone(), ..State::default() };
-    if *state != nothing_else {
-        emit_reserved(state, &mut bytes);
+    let is_all = reserved_by.is_none() && *medium == Medium::default() && !protected && *effects == Effects::default();
+    if is_all && *table == Table::default() {
+        return bytes;
+    }
+    emit_table(table, &mut bytes);
+    if !is_all {
+        emit_volatile(state, &mut bytes);
     }
     bytes
 }
@@ -116,8 +136,20 @@ fn emit_outliving(state: &State) -> Vec<u8> {
     bytes
 }
 
-fn emit_reserved(state: &State, bytes: &mut Vec<u8>) {
-    let State { table, reserved_by, effects, .. } = state;
+fn emit_table(table: &Table, bytes: &mut Vec<u8>) {
+    let Table { generation, keep, registrants, reservation } = table;
+    let holder = reservation.as_ref().and_then(|held| held.holder.as_ref());
+    let index = registrants.iter().position(|registrant| Some(&registrant.nexus) == holder);
+    bytes.extend([u8::from(*keep), reservation.as_ref().map_or(0, |held| held.kind as u8)]);
+    bytes.extend(generation.to_le_bytes());
+    bytes.extend(number(registrants.len()));
+    bytes.extend(number(index.map_or(0, |index| index + 1)));
+    bytes.extend(registrants.iter().flat_map(|registrant| registrant.key.0.to_le_bytes()));
+    registrants.iter().for_each(|registrant| emit_nexus(&registrant.nexus, bytes));
+}
+
+fn emit_volatile(state: &State, bytes: &mut Vec<u8>) {
+    let State { table, reserved_by, medium, protected, effects, .. } = state;
     let mut names: Vec<&Nexus> = table.registrants.iter().map(|registrant| &registrant.nexus).collect();
     let mut place = |nexus| {
         names.iter().position(|name| *name == nexus).unwrap_or_else(|| {
@@ -125,29 +157,32 @@ fn emit_reserved(state: &State, bytes: &mut Vec<u8>) {
             names.len() - 1
         })
     };
-    let holder = table.reservation.as_ref().and_then(|held| held.holder.as_ref()).map(&mut place);
     let told = effects.news.iter().map(|(nexus, attention)| (nexus, Some(*attention)));
     let ended = effects.aborted.iter().map(|nexus| (nexus, None));
     let news: Vec<(usize, Option<Attention>)> = told.chain(ended).map(|(nexus, what)| (place(nexus), what)).collect();
-    let others = names.len() - table.registrants.len();
-    names.extend(reserved_by);
-    names.extend(effects.everyone.as_ref().map(|everyone| &everyone.by));
+    let mut others = names.split_off(table.registrants.len());
 
-    bytes.extend([u8::from(table.keep), table.reservation.as_ref().map_or(0, |held| held.kind as u8)]);
-    bytes.extend(table.generation.to_le_bytes());
-    for count in [table.registrants.len(), holder.map_or(0, |index| index + 1), others, news.len()] {
+    let bits = [(reserved_by.is_some(), RESERVED), (medium.ejected, EJECTED), (*protected, PROTECTED)];
+    bytes.push(bits.iter().map(|(is, bit)| u8::from(*is) * bit).sum());
+    let everyone = effects.everyone.as_ref();
+    bytes.extend(code_of(&EVERYONE, &everyone.map(|everyone| everyone.what)));
+    for count in [medium.prevented_by.len(), others.len(), news.len()] {
         bytes.extend(number(count));
     }
-    let what = effects.everyone.as_ref().map(|everyone| everyone.what);
-    bytes.push(u8::from(reserved_by.is_some()) | what_bits(what) << 1);
-    bytes.extend(table.registrants.iter().flat_map(|registrant| registrant.key.0.to_le_bytes()));
-    for nexus in names {
+    others.extend(&medium.prevented_by);
+    others.extend(reserved_by);
+    others.extend(everyone.map(|everyone| &everyone.by));
+    for nexus in others {
         emit_nexus(nexus, bytes);
     }
     for (whom, what) in news {
         bytes.extend(number(whom));
-        bytes.extend((1..).zip(NEWS).find(|(_, known)| *known == what).map(|(code, _)| code));
+        bytes.extend(code_of(&NEWS, &what).map(|code| code + 1));
     }
+}
+
+fn code_of<T: PartialEq>(known: &[T], what: &T) -> Option<u8> {
+    known.iter().position(|known| known == what).and_then(|code| u8::try_from(code).ok())
 }
 
 fn number(number: usize) -> [u8; 2] {
@@ -161,42 +196,30 @@ pub fn parse(bytes: &[u8]) -> Option<State> {
         return Some(State::default());
     }
     let (rest, (serial, sanitize)) = outliving(bytes).ok()?;
-    let state = State { serial, sanitize, ..State::default() };
-    let state = if rest.is_empty() { state } else { all_consuming(raw).parse_complete(rest).ok()?.1.check(state)? };
+    let mut state = State { serial, sanitize, ..State::default() };
+    if !rest.is_empty() {
+        let (rest, table) = raw_table(rest).ok()?;
+        state.table = table.check()?;
+        if !rest.is_empty() {
+            all_consuming(raw_volatile).parse_complete(rest).ok()?.1.put_into(&mut state)?;
+        }
+    }
     (emit(&state) == bytes).then_some(state)
 }
 
-fn what_bits(what: Option<What>) -> u8 {
-    match what {
-        None => 0,
-        Some(What::Reset) => 1,
-        Some(What::Cleared) => 2,
-    }
-}
-
-struct Raw {
+struct RawTable {
     keep: bool,
     kind: u8,
     generation: u32,
     holder: u16,
     keys: Vec<u64>,
     names: Vec<Nexus>,
-    reserved: bool,
-    what: Option<What>,
-    news: Vec<(u16, u8)>,
 }
 
-impl Raw {
-    /// `state` with what is reserved.
-    fn check(mut self, state: State) -> Option<State> {
-        let everyone = match self.what {
-            Some(what) => Some(Everyone { what, by: self.names.pop()? }),
-            None => None,
-        };
-        let reserved_by = if self.reserved { Some(self.names.pop()?) } else { None };
-        let nexuses = self.names.iter().cloned();
+impl RawTable {
+    fn check(self) -> Option<Table> {
         let registrants: Vec<Registrant> =
-            nexuses.zip(self.keys).map(|(nexus, key)| Registrant { nexus, key: Key(key) }).collect();
+            self.names.into_iter().zip(self.keys).map(|(nexus, key)| Registrant { nexus, key: Key(key) }).collect();
         if !registrants.is_sorted_by(|a, b| a.nexus < b.nexus) {
             return None;
         }
@@ -211,16 +234,39 @@ impl Raw {
             }
             _ => return None,
         };
+        Some(Table { generation: self.generation, keep: self.keep, registrants, reservation })
+    }
+}
+
+struct RawVolatile {
+    bits: u8,
+    what: Option<What>,
+    others: Vec<Nexus>,
+    prevented_by: Vec<Nexus>,
+    reserved_by: Option<Nexus>,
+    by: Option<Nexus>,
+    news: Vec<(u16, u8)>,
+}
+
+impl RawVolatile {
+    fn put_into(self, state: &mut State) -> Option<()> {
+        let registrants = state.table.registrants.iter().map(|registrant| &registrant.nexus);
+        let names: Vec<&Nexus> = registrants.chain(&self.others).collect();
+        let everyone = self.what.zip(self.by).map(|(what, by)| Everyone { what, by });
         let mut effects = Effects { everyone, ..Effects::default() };
         for (whom, what) in self.news {
-            let nexus = self.names.get(usize::from(whom))?.clone();
+            let nexus = (*names.get(usize::from(whom))?).clone();
             match NEWS.get(usize::from(what).checked_sub(1)?)? {
                 Some(attention) => effects.news.push((nexus, *attention)),
                 None => effects.aborted.push(nexus),
             }
         }
-        let table = Table { generation: self.generation, keep: self.keep, registrants, reservation };
-        Some(State { table, reserved_by, effects, ..state })
+        let prevented_by = self.prevented_by.into_iter().collect();
+        state.medium = Medium { ejected: self.bits & EJECTED != 0, prevented_by };
+        state.protected = self.bits & PROTECTED != 0;
+        state.reserved_by = self.reserved_by;
+        state.effects = effects;
+        Some(())
     }
 }
 
@@ -256,22 +302,27 @@ fn overwrite(input: &[u8]) -> IResult<&[u8], Method> {
     Ok((rest, Method::Overwrite(Overwrite { pattern: pattern.to_vec(), passes, invert })))
 }
 
-fn raw(input: &[u8]) -> IResult<&[u8], Raw> {
+fn raw_table(input: &[u8]) -> IResult<&[u8], RawTable> {
     let few = || verify(le_u16, |number| usize::from(*number) <= REGISTRANTS_MAX);
     let (rest, (keep, kind, generation)) = (flag, le_u8, le_u32).parse_complete(input)?;
-    let (rest, (registrants, holder, others)) = (few(), few(), few()).parse_complete(rest)?;
-    let most_news = 3 * REGISTRANTS_MAX;
-    let (rest, news) = verify(le_u16, |number| usize::from(*number) <= most_news).parse_complete(rest)?;
-    let (rest, bits) = verify(le_u8, |bits| *bits < 6).parse_complete(rest)?;
-    let (reserved, what) = (bits & 1, [None, Some(What::Reset), Some(What::Cleared)][usize::from(bits >> 1)]);
+    let (rest, (registrants, holder)) = (few(), few()).parse_complete(rest)?;
     let (rest, keys) = count(verify(le_u64, |key| *key != 0), registrants.into()).parse_complete(rest)?;
-    let (rest, names) = count(
-        nexus,
-        usize::from(registrants) + usize::from(others) + usize::from(reserved) + usize::from(what.is_some()),
-    )
-    .parse_complete(rest)?;
+    let (rest, names) = count(nexus, registrants.into()).parse_complete(rest)?;
+    Ok((rest, RawTable { keep, kind, generation, holder, keys, names }))
+}
+
+fn raw_volatile(input: &[u8]) -> IResult<&[u8], RawVolatile> {
+    // Each takes bytes, of which there is a bound.
+    let few = || verify(le_u16, |number| usize::from(*number) <= MAX_BYTES / 3);
+    let (rest, bits) = verify(le_u8, |bits| *bits <= RESERVED | EJECTED | PROTECTED).parse_complete(input)?;
+    let (rest, what) = map_opt(le_u8, |what| EVERYONE.get(usize::from(what)).copied()).parse_complete(rest)?;
+    let (rest, (prevented_by, others, news)) = (few(), few(), few()).parse_complete(rest)?;
+    let (rest, others) = count(nexus, others.into()).parse_complete(rest)?;
+    let (rest, prevented_by) = count(nexus, prevented_by.into()).parse_complete(rest)?;
+    let (rest, reserved_by) = cond(bits & RESERVED != 0, nexus).parse_complete(rest)?;
+    let (rest, by) = cond(what.is_some(), nexus).parse_complete(rest)?;
     let (rest, news) = count((le_u16, le_u8), news.into()).parse_complete(rest)?;
-    Ok((rest, Raw { keep, kind, generation, holder, keys, names, reserved: reserved == 1, what, news }))
+    Ok((rest, RawVolatile { bits, what, others, prevented_by, reserved_by, by, news }))
 }
 
 /// A nexus; also in what heads ask each other.
@@ -334,15 +385,17 @@ mod tests {
     fn states() -> impl Strategy<Value = State> {
         let news = proptest::collection::vec((a_nexus(), 0..4_usize), 0..4);
         let ended = proptest::collection::vec(a_nexus(), 0..3);
-        let everyone = proptest::option::of((any::<bool>(), a_nexus()));
-        let held = (proptest::option::of(tables()), proptest::option::of(a_nexus()));
+        let everyone = proptest::option::of((1..EVERYONE.len(), a_nexus()));
+        let medium = (any::<bool>(), proptest::collection::btree_set(a_nexus(), 0..3))
+            .prop_map(|(ejected, prevented_by)| Medium { ejected, prevented_by });
+        let held = (proptest::option::of(tables()), proptest::option::of(a_nexus()), medium, any::<bool>());
         (held, proptest::option::of(sanitizes()), any::<u32>(), news, ended, everyone).prop_map(
-            |((table, reserved_by), sanitize, serial, news, aborted, everyone)| {
+            |((table, reserved_by, medium, protected), sanitize, serial, news, aborted, everyone)| {
                 let table = table.unwrap_or_default();
-                let what = |reset| if reset { What::Reset } else { What::Cleared };
-                let everyone = everyone.map(|(reset, by)| Everyone { what: what(reset), by });
+                let everyone = everyone.and_then(|(code, by)| Some(Everyone { what: EVERYONE[code]?, by }));
                 let news = news.into_iter().filter_map(|(nexus, code)| Some((nexus, NEWS[code]?))).collect();
-                State { table, reserved_by, sanitize, serial, effects: Effects { news, aborted, everyone } }
+                let effects = Effects { news, aborted, everyone };
+                State { table, reserved_by, medium, protected, sanitize, serial, effects }
             },
         )
     }
@@ -366,21 +419,33 @@ mod tests {
         let news = vec![(gone.clone(), Attention::RegistrationsPreempted)];
         let everyone = Some(Everyone { what: What::Cleared, by: nexus("d", 3) });
         let effects = Effects { news, aborted: vec![gone], everyone };
-        let state =
-            State { table, reserved_by: Some(nexus("c", 2)), serial: 7, effects, sanitize: Some(sanitize.clone()) };
+        let medium = Medium { ejected: true, prevented_by: [nexus("iqn.f", 6)].into() };
+        let reserved_by = Some(nexus("c", 2));
+        let state = State {
+            table: table.clone(),
+            reserved_by,
+            medium,
+            protected: true,
+            serial: 7,
+            effects,
+            sanitize: Some(sanitize.clone()),
+        };
         let outliving = b"TWPR\x02\0\x07\0\0\0\x41\x05\0\x01\x02\x03\x04\x05\x06\x05iqn.e\
             \x02\x34\x12\0\0\0\0\0\0\x1f\x01\x03\0abc";
-        let rest = b"\x01\x03\x09\0\0\0\x01\0\x01\0\x01\0\x02\0\x05\x22\x11\0\0\0\0\0\0\
-            \x01\x01\x01\x02\x03\x04\x05\x06\x05iqn.a\x01\0\x01\x02\x03\x04\x05\x06\x05iqn.b\
-            \x02\0\x01\x02\x03\x04\x05\x06\x01c\x03\0\x01\x02\x03\x04\x05\x06\x01d\x01\0\x03\x01\0\x05";
-        let bytes = [&outliving[..], rest].concat();
+        let registrations = b"\x01\x03\x09\0\0\0\x01\0\x01\0\x22\x11\0\0\0\0\0\0\
+            \x01\x01\x01\x02\x03\x04\x05\x06\x05iqn.a";
+        let rest = b"\x07\x02\x01\0\x01\0\x02\0\x01\0\x01\x02\x03\x04\x05\x06\x05iqn.b\
+            \x06\0\x01\x02\x03\x04\x05\x06\x05iqn.f\x02\0\x01\x02\x03\x04\x05\x06\x01c\
+            \x03\0\x01\x02\x03\x04\x05\x06\x01d\x01\0\x03\x01\0\x05";
+        let bytes = [&outliving[..], registrations, rest].concat();
         assert_eq!(emit(&state), bytes);
         assert_eq!(parse(&bytes), Some(state.clone()));
         let left = State { serial: 7, sanitize: Some(sanitize), ..State::default() };
-        assert_eq!(parse(outliving), Some(left));
+        assert_eq!(parse(outliving), Some(left.clone()));
+        assert_eq!(parse(&[&outliving[..], registrations].concat()), Some(State { table, ..left }));
         assert_eq!(parse(&[]), Some(State::default()));
         let kept_of = |state: &State| record(state).kept as usize;
-        assert_eq!(kept_of(&state), bytes.len());
+        assert_eq!(kept_of(&state), outliving.len() + registrations.len());
         let mut volatile = state;
         volatile.table.keep = false;
         assert_eq!(kept_of(&volatile), outliving.len());

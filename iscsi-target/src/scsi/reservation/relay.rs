@@ -52,6 +52,8 @@ impl Question {
             About::Command { .. } => 0,
             About::Everyone(What::Reset) => 1,
             About::Everyone(What::Cleared) => 2,
+            // Of these the owner is told by the command.
+            About::Everyone(What::Loaded | What::Protected) => return None,
         }];
         document::emit_nexus(&self.who, &mut bytes);
         if let About::Command { cdb, data } = &self.about {

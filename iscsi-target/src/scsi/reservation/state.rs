@@ -8,6 +8,7 @@ use super::request::Request;
 use super::table::{Effects, Everyone, Refusal, Table, What};
 use super::{Nexus, document};
 use crate::scsi::attention::Attention;
+use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::Reserved;
 use crate::scsi::sanitize::{self, Sanitize};
 use crate::scsi::sense::SenseCode;
@@ -23,11 +24,17 @@ pub enum Wish {
     Release,
     /// Who has the unit by RESERVE is out of reach, and may come back.
     Lost,
+    /// START STOP UNIT: the medium is loaded, or ejected.
+    Load(bool),
+    /// PREVENT ALLOW MEDIUM REMOVAL; also when a nexus is gone.
+    Prevent(bool),
+    /// MODE SELECT: SWP.
+    Protect(bool),
     /// SANITIZE.
     Sanitize(sanitize::Request),
     /// Whoever carries that out has got so far.
     Sanitized(sanitize::Report),
-    /// A task management function; after a reset nobody has the unit by RESERVE.
+    /// A task management function; after a reset nobody has the unit by RESERVE, prevents anything or protects it.
     Everyone(What),
 }
 
@@ -38,6 +45,10 @@ pub struct State {
     pub table: Table,
     /// Who has the unit by RESERVE.
     pub reserved_by: Option<Nexus>,
+    /// The medium.
+    pub medium: Medium,
+    /// SWP, as initiators have set it.
+    pub protected: bool,
     /// It is being sanitized, or that has failed.
     pub sanitize: Option<Sanitize>,
     /// Counts the changes.
@@ -63,6 +74,7 @@ impl State {
     /// Why it stays as it is.
     pub fn after(&self, who: &Nexus, wish: &Wish, ports: &[u16]) -> Result<Self, Refusal> {
         let mut next = Self { effects: Effects::default(), ..self.clone() };
+        let everyone = |what| Effects { everyone: Some(Everyone { what, by: who.clone() }), ..Effects::default() };
         match wish {
             Wish::Persistent(_) if self.reserved_by.is_some() => return Err(Refusal::Conflict),
             Wish::Persistent(request) => next.effects = next.table.execute(who, request, ports)?,
@@ -76,11 +88,23 @@ impl State {
                 let lost = next.reserved_by.take();
                 next.effects.news = lost.into_iter().map(|holder| (holder, Attention::PowerOn)).collect();
             }
+            Wish::Load(load) if next.medium.move_to(*load)? => next.effects = everyone(What::Loaded),
+            Wish::Load(_) => {}
+            Wish::Prevent(prevent) => next.medium.prevent(who, *prevent),
+            Wish::Protect(protect) if *protect == self.protected => {}
+            Wish::Protect(protect) => {
+                next.protected = *protect;
+                next.effects = everyone(What::Protected);
+            }
             Wish::Sanitize(request) => next.sanitize = sanitize::requested(self.sanitize.as_ref(), who, request)?,
             Wish::Sanitized(report) => next.sanitize = next.sanitize.and_then(|now| now.after(*report)),
             Wish::Everyone(what) => {
-                next.reserved_by.take_if(|_| *what == What::Reset);
-                next.effects.everyone = Some(Everyone { what: *what, by: who.clone() });
+                if *what == What::Reset {
+                    next.reserved_by = None;
+                    next.medium.prevented_by.clear();
+                    next.protected = false;
+                }
+                next.effects = everyone(*what);
             }
         }
         if next == (Self { effects: Effects::default(), ..self.clone() }) {

@@ -48,12 +48,12 @@ pub struct Effects {
     pub everyone: Option<Everyone>,
 }
 
-/// A task management function that concerns every nexus of both heads.
+/// What concerns every nexus of both heads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Everyone {
     /// Which.
     pub what: What,
-    /// Whose it was. The head that it came to has ended the commands of its own nexuses.
+    /// Whose it was. Of a task management function, the head that it came to has ended the commands of its own nexuses.
     pub by: Nexus,
 }
 
@@ -64,6 +64,10 @@ pub enum What {
     Reset,
     /// CLEAR TASK SET.
     Cleared,
+    /// The medium was not there, and is now.
+    Loaded,
+    /// SWP is another one now.
+    Protected,
 }
 
 /// Why nothing was changed.

@@ -11,6 +11,8 @@ use sas_backend::buffer::Pool;
 use crate::scsi::block::BlockOp;
 use crate::scsi::config::Naa;
 use crate::scsi::opcodes::TABLE;
+use crate::scsi::reservation::state::Wish;
+use crate::scsi::reservation::table::What;
 use crate::scsi::{DataIn, TaskAttribute};
 
 pub(in crate::scsi) const NEXUS: NexusId = NexusId(1);
@@ -90,6 +92,7 @@ fn cell(verdict: &Verdict) -> String {
             format!("{key:02X}/{asc:02X}/{ascq:02X}")
         }
         Verdict::Done(response) if response.status == Status::ReservationConflict => "conflict".to_owned(),
+        Verdict::Done(response) if response.status == Status::Busy => "busy".to_owned(),
         Verdict::Done(_) => "good".to_owned(),
         Verdict::Io(_) => "io".to_owned(),
         Verdict::ReportLuns => "luns".to_owned(),
@@ -146,10 +149,39 @@ fn sample(row: &Row) -> Command {
 }
 
 /// RESERVE by this nexus, as far as it goes.
+/// What becomes of a command whose change, if it is one, is kept at once.
+fn changed(unit: &mut LogicalUnit, command: &Command) -> String {
+    let decision = match unit.handle(command) {
+        Verdict::Change(wished) => unit.decide(&wished),
+        other => return cell(&other),
+    };
+    match decision {
+        Decision::Keep(record) => drop(unit.set_record(&record)),
+        Decision::Answer(Response { status: Status::Good, .. }) => {}
+        Decision::Answer(response) => return cell(&response.into()),
+        Decision::Change(_) => panic!(),
+    }
+    match unit.then(command) {
+        Then::Answer => "good".to_owned(),
+        Then::AwaitSanitize => "wait".to_owned(),
+        Then::Do(io) => cell(&Verdict::Io(io)),
+    }
+}
+
+fn keep(unit: &mut LogicalUnit, wished: &Wished) {
+    let Decision::Keep(record) = unit.decide(wished) else { panic!() };
+    unit.set_record(&record).unwrap();
+}
+
+fn reset(unit: &mut LogicalUnit) {
+    let who = unit.name_of(NEXUS).unwrap().clone();
+    keep(unit, &Wished { who, wish: Wish::Everyone(What::Reset) });
+    calm(unit);
+}
+
 fn sanitize(unit: &mut LogicalUnit) {
     let Verdict::Change(wished) = unit.handle(&command(&[0x48, 0x02])) else { panic!() };
-    let Decision::Keep(record) = unit.decide(&wished) else { panic!() };
-    unit.set_record(&record).unwrap();
+    keep(unit, &wished);
 }
 
 fn reserve(unit: &mut LogicalUnit, nexus: NexusId) {
@@ -169,7 +201,7 @@ fn the_gate_as_a_table() {
     let mut reserved = serving(config());
     reserve(&mut reserved, OTHER);
     let mut ejected = serving(UnitConfig { removable: true, ..config() });
-    assert_eq!(cell(&ejected.handle(&command(&EJECT))), "io");
+    assert_eq!(changed(&mut ejected, &command(&EJECT)), "io");
     let mut sanitizing = serving(config());
     sanitize(&mut sanitizing);
     let mut units = [
@@ -212,16 +244,16 @@ fn control_page(swp: u8) -> [u8; 16] {
 fn who_did_not_load_the_medium_is_told_that_it_may_have_changed() {
     let mut unit = serving(UnitConfig { removable: true, ..config() });
     let ready = |nexus| Command { nexus, ..command(&[0x00]) };
-    assert_eq!(cell(&unit.handle(&command(&LOAD))), "good");
-    assert_eq!(cell(&unit.handle(&ready(OTHER))), "good", "it was there already");
-    assert_eq!(cell(&unit.handle(&command(&EJECT))), "io", "what was written is made stable");
+    assert_eq!(changed(&mut unit, &command(&LOAD)), "good");
+    assert_eq!(changed(&mut unit, &ready(OTHER)), "good", "it was there already");
+    assert_eq!(changed(&mut unit, &command(&EJECT)), "io", "what was written is made stable");
     for nexus in [NEXUS, OTHER] {
-        assert_eq!(cell(&unit.handle(&ready(nexus))), "02/3A/00");
+        assert_eq!(changed(&mut unit, &ready(nexus)), "02/3A/00");
     }
-    assert_eq!(cell(&unit.handle(&command(&LOAD))), "good");
-    assert_eq!(cell(&unit.handle(&ready(NEXUS))), "good");
-    assert_eq!(cell(&unit.handle(&ready(OTHER))), "06/28/00");
-    assert_eq!(cell(&unit.handle(&ready(OTHER))), "good");
+    assert_eq!(changed(&mut unit, &command(&LOAD)), "good");
+    assert_eq!(changed(&mut unit, &ready(NEXUS)), "good");
+    assert_eq!(changed(&mut unit, &ready(OTHER)), "06/28/00");
+    assert_eq!(changed(&mut unit, &ready(OTHER)), "good");
 }
 
 #[test]
@@ -229,18 +261,18 @@ fn removal_is_prevented_until_whoever_prevents_it_allows_it_or_is_gone() {
     let mut unit = serving(UnitConfig { removable: true, ..config() });
     let from = |nexus, cdb: &[u8]| Command { nexus, ..command(cdb) };
     let prevent = [0x1E, 0, 0, 0, 0x01, 0];
-    assert_eq!(cell(&unit.handle(&from(OTHER, &prevent))), "good");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &EJECT))), "05/53/02");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &[0x1E]))), "good", "allowed by another one");
-    assert_eq!(cell(&unit.handle(&from(OTHER, &EJECT))), "05/53/02");
+    assert_eq!(changed(&mut unit, &from(OTHER, &prevent)), "good");
+    assert_eq!(changed(&mut unit, &from(NEXUS, &EJECT)), "05/53/02");
+    assert_eq!(changed(&mut unit, &from(NEXUS, &[0x1E])), "good", "allowed by another one");
+    assert_eq!(changed(&mut unit, &from(OTHER, &EJECT)), "05/53/02");
     unit.remove_nexus(OTHER);
-    assert_eq!(cell(&unit.handle(&from(OTHER, &prevent))), "good");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &EJECT))), "io", "a nexus that is gone prevents nothing");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &LOAD))), "good");
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &prevent))), "good");
-    unit.reset();
-    calm(&mut unit);
-    assert_eq!(cell(&unit.handle(&from(NEXUS, &EJECT))), "io");
+    assert_eq!(changed(&mut unit, &from(OTHER, &prevent)), "busy");
+    unit.left_behind().iter().for_each(|left| keep(&mut unit, left));
+    assert_eq!(changed(&mut unit, &from(NEXUS, &EJECT)), "io", "a nexus that is gone prevents nothing");
+    assert_eq!(changed(&mut unit, &from(NEXUS, &LOAD)), "good");
+    assert_eq!(changed(&mut unit, &from(NEXUS, &prevent)), "good");
+    reset(&mut unit);
+    assert_eq!(changed(&mut unit, &from(NEXUS, &EJECT)), "io");
 }
 
 #[test]
@@ -251,49 +283,23 @@ fn software_write_protection_holds_for_all_and_the_others_are_told() {
         Verdict::Done(Response { data_in: DataIn::Parameters(bytes), .. }) => (bytes[2] & 0x80, bytes[8] & 0x08),
         other => panic!("{other:?}"),
     };
-    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
+    assert_eq!(changed(&mut unit, &command_with(&SELECT_CONTROL, &control_page(0x08))), "good");
     assert_eq!(protected(&mut unit), (0x80, 0x08));
-    assert_eq!(cell(&unit.handle(&write(NEXUS))), "07/27/00");
-    assert_eq!(cell(&unit.handle(&write(OTHER))), "06/2A/01");
-    assert_eq!(cell(&unit.handle(&write(OTHER))), "07/27/00");
-    assert_eq!(cell(&unit.handle(&command(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]))), "io");
-    assert!(unit.keeps_out_the_other_head(true) && !unit.keeps_out_the_other_head(false));
-    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0)))), "good");
+    assert_eq!(changed(&mut unit, &write(NEXUS)), "07/27/00");
+    assert_eq!(changed(&mut unit, &write(OTHER)), "06/2A/01");
+    assert_eq!(changed(&mut unit, &write(OTHER)), "07/27/00");
+    assert_eq!(changed(&mut unit, &command(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1])), "io");
+    assert_eq!(changed(&mut unit, &command_with(&SELECT_CONTROL, &control_page(0))), "good");
     assert_eq!(protected(&mut unit), (0, 0));
-    assert_eq!(cell(&unit.handle(&write(NEXUS))), "io");
-    assert!(!unit.keeps_out_the_other_head(true));
-}
-
-#[test]
-fn the_medium_and_the_protection_come_back_with_another_role() {
-    let mut unit = serving(UnitConfig { removable: true, ..config() });
-    let read = [0x28, 0, 0, 0, 0, 0, 0, 0, 1];
-    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
-    assert_eq!(cell(&unit.handle(&command(&EJECT))), "io");
-    assert!(unit.keeps_out_the_other_head(false));
-    unit.set_access(Access::Changing, None);
-    unit.set_access(Access::Serving, Some(GroupId(1)));
-    assert_eq!(cell(&unit.handle(&command(&read))), "02/3A/00", "nothing has changed after all");
-    unit.set_access(Access::Changing, None);
-    assert!(unit.keeps_out_the_other_head(true), "not lost yet");
-    unit.set_access(Access::Forwarding, Some(GroupId(2)));
-    let told: Vec<_> = (0..4).map(|_| cell(&unit.handle(&command(&read)))).collect();
-    assert_eq!(told, ["06/28/00", "06/2A/01", "06/2A/06", "io"]);
-    for refused in [&EJECT, &LOAD, &[0x1E, 0, 0, 0, 1, 0]] {
-        assert_eq!(cell(&unit.handle(&command(refused))), "02/04/0B", "the owner would not know of it");
-    }
-    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "02/04/0B");
-    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0)))), "good", "it changes nothing");
-    assert!(!unit.keeps_out_the_other_head(true));
+    assert_eq!(changed(&mut unit, &write(NEXUS)), "io");
 }
 
 #[test]
 fn a_reset_ends_software_write_protection() {
     let mut unit = serving(config());
-    assert_eq!(cell(&unit.handle(&command_with(&SELECT_CONTROL, &control_page(0x08)))), "good");
-    unit.reset();
-    calm(&mut unit);
-    assert_eq!(cell(&unit.handle(&command_with(&[0x0A, 0, 0, 0, 1, 0], &[0; 512]))), "io");
+    assert_eq!(changed(&mut unit, &command_with(&SELECT_CONTROL, &control_page(0x08))), "good");
+    reset(&mut unit);
+    assert_eq!(changed(&mut unit, &command_with(&[0x0A, 0, 0, 0, 1, 0], &[0; 512])), "io");
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn each_end_is_treated_as_if_it_were_read_or_written() {
     reserve(&mut reserved, OTHER);
     assert_eq!(both(&reserved), ["conflict", "conflict"]);
     let mut ejected = serving(UnitConfig { removable: true, ..config() });
-    assert_eq!(cell(&ejected.handle(&command(&EJECT))), "io");
+    assert_eq!(changed(&mut ejected, &command(&EJECT)), "io");
     assert_eq!(both(&ejected), ["02/3A/00", "02/3A/00"]);
     let mut unit = serving(config());
     unit.raise(Attention::CapacityChanged);

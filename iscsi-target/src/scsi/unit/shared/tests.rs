@@ -77,11 +77,14 @@ fn reserve_keeps_others_out_until_its_holder_is_gone() {
     }
     assert_eq!(status(&mut unit, NEXUS, &RELEASE), Status::Good, "but without effect");
     assert_eq!(status(&mut unit, NEXUS, &TEST_UNIT_READY), Status::ReservationConflict);
-    let holder = unit.remove_nexus(OTHER).unwrap();
+    let holder = unit.name_of(OTHER).unwrap().clone();
+    assert_eq!(unit.left_behind(), []);
+    unit.remove_nexus(OTHER);
     assert_eq!(status(&mut unit, NEXUS, &TEST_UNIT_READY), Status::Good, "at once");
-    assert_eq!(unit.orphan(), Some(&holder));
-    kept(&mut unit, &Wished { who: holder, wish: Wish::Release });
-    assert_eq!((unit.orphan(), unit.reserved_by()), (None, None));
+    let left = Wished { who: holder, wish: Wish::Release };
+    assert_eq!(unit.left_behind(), vec![left.clone()]);
+    kept(&mut unit, &left);
+    assert_eq!((unit.left_behind(), unit.shared.reserved_by.clone()), (vec![], None));
     assert_eq!(status(&mut unit, NEXUS, &RESERVE), Status::Good);
 }
 
@@ -90,9 +93,10 @@ fn whoever_has_the_unit_through_the_other_head_has_it_here_too() {
     let mut unit = unit(Access::Serving);
     let who = of_the_other_head();
     kept(&mut unit, &Wished { who: who.clone(), wish: Wish::Reserve });
-    assert_eq!((unit.reserved_by(), unit.orphan()), (Some(&who), None));
+    let lost = Wished { who, wish: Wish::Lost };
+    assert_eq!((unit.held_there(), unit.left_behind()), (vec![lost.clone()], vec![]));
     assert_eq!(status(&mut unit, NEXUS, &TEST_UNIT_READY), Status::ReservationConflict);
-    kept(&mut unit, &Wished { who, wish: Wish::Lost });
+    kept(&mut unit, &lost);
     assert_eq!(status(&mut unit, NEXUS, &TEST_UNIT_READY), Status::Good);
 }
 
@@ -100,7 +104,7 @@ fn whoever_has_the_unit_through_the_other_head_has_it_here_too() {
 fn whoever_loses_the_unit_is_told() {
     let mut unit = unit(Access::Serving);
     status(&mut unit, OTHER, &RESERVE);
-    let who = unit.reserved_by().unwrap().clone();
+    let who = unit.shared.reserved_by.clone().unwrap();
     kept(&mut unit, &Wished { who, wish: Wish::Lost });
     assert_eq!((told(&mut unit, NEXUS), told(&mut unit, OTHER)), (None, Some(Attention::PowerOn)));
 }
@@ -159,7 +163,7 @@ fn a_reset_reaches_every_nexus_of_both_heads_and_ends_their_commands() {
     let who = here.name_of(NEXUS).unwrap().clone();
     let Decision::Keep(record) = here.decide(&Wished { who, wish: Wish::Everyone(What::Reset) }) else { panic!() };
     assert_eq!(here.set_record(&record), Some(vec![]), "those of this head have ended before");
-    assert_eq!(here.reserved_by(), None);
+    assert_eq!(here.shared.reserved_by, None);
     // For the other head the same port is not its own.
     there.config.my_group = GroupId(2);
     there.set_record(&Record { kept: 0, bytes: document::emit(&State { serial: 1, ..State::default() }).into() });
@@ -255,10 +259,10 @@ fn sanitize_through_the_other_head_passes_the_gate_of_this_one() {
     let about = About::Command { cdb, data: vec![] };
     let question = Question { who: of_the_other_head(), about }.emit().unwrap();
     let Decision::Change(wished) = owner.answer_question(&question) else { panic!() };
-    owner.software_protected = true;
+    owner.shared.protected = true;
     let protected = Decision::Answer(Response::check(SenseCode::WRITE_PROTECTED));
     assert_eq!(owner.answer_question(&question), protected);
-    owner.software_protected = false;
+    owner.shared.protected = false;
     status(&mut owner, OTHER, &RESERVE);
     let conflict = Decision::Answer(Response::status(Status::ReservationConflict));
     assert_eq!(owner.answer_question(&question), conflict);
@@ -277,4 +281,81 @@ fn a_unit_that_is_not_thin_has_no_block_erase() {
     let mut unit = LogicalUnit::new(config);
     let invalid = Verdict::Done(Response::check(Sense::invalid_cdb(1, Some(4))));
     assert_eq!(unit.handle(&command(&ERASE)), invalid);
+}
+
+/// Both heads' views of a unit whose medium can be removed: the owner's, and the other one's.
+fn removable_pair() -> [LogicalUnit; 2] {
+    let mut units = [unit(Access::Serving), unit(Access::Forwarding)];
+    for unit in &mut units {
+        unit.config.removable = true;
+    }
+    // For the other head the same port is not its own.
+    units[1].config.my_group = GroupId(2);
+    units
+}
+
+/// Through the head that forwards: what is answered, by the time that both go by it.
+fn through_the_other_head([owner, there]: &mut [LogicalUnit; 2], cdb: &[u8]) -> Response {
+    let Verdict::Ask(question) = there.handle(&command(cdb)) else { panic!() };
+    let wished = match owner.answer_question(&question) {
+        Decision::Change(wished) => wished,
+        other => panic!("{other:?}"),
+    };
+    match owner.decide(&wished) {
+        Decision::Answer(response) => return response,
+        Decision::Keep(record) => {
+            for unit in [owner, there] {
+                unit.set_record(&record).unwrap();
+            }
+        }
+        Decision::Change(_) => panic!(),
+    }
+    Response::good()
+}
+
+const EJECT: [u8; 6] = [0x1B, 0, 0, 0, 0x02, 0];
+const LOAD: [u8; 6] = [0x1B, 0, 0, 0, 0x03, 0];
+const PREVENT: [u8; 6] = [0x1E, 0, 0, 0, 0x01, 0];
+
+#[test]
+fn the_medium_is_that_of_both_heads() {
+    let mut units = removable_pair();
+    assert_eq!(through_the_other_head(&mut units, &EJECT), Response::good());
+    for unit in &mut units {
+        let absent = Response::check(SenseCode::MEDIUM_NOT_PRESENT);
+        assert_eq!(unit.handle(&command(&TEST_UNIT_READY)), absent.into());
+    }
+    assert_eq!(through_the_other_head(&mut units, &LOAD), Response::good());
+    for unit in &mut units {
+        assert_eq!(told(unit, NEXUS), None, "who did it");
+        assert_eq!(told(unit, OTHER), Some(Attention::MediumMayHaveChanged));
+    }
+
+    assert_eq!(through_the_other_head(&mut units, &PREVENT), Response::good());
+    let prevented = Response::check(SenseCode::MEDIUM_REMOVAL_PREVENTED);
+    let [owner, there] = &mut units;
+    assert_eq!(done(owner, &command(&EJECT)).0, prevented);
+    let who = there.name_of(NEXUS).unwrap().clone();
+    owner.remove_nexus(NEXUS);
+    there.remove_nexus(NEXUS);
+    assert_eq!(there.left_behind(), [], "its port is one of the owner");
+    let left = Wished { who, wish: Wish::Prevent(false) };
+    assert_eq!(owner.left_behind(), vec![left.clone()]);
+    kept(owner, &left);
+    assert_eq!(done(owner, &by(OTHER, command(&EJECT))).0, Response::good());
+}
+
+#[test]
+fn what_a_head_has_missed_of_medium_and_protection_its_nexuses_are_told() {
+    let [_, mut there] = removable_pair();
+    let record = |serial, changed: bool| {
+        let mut state = State { serial, protected: changed, ..State::default() };
+        state.medium.ejected = !changed;
+        document::record(&state)
+    };
+    there.set_record(&record(1, false)).unwrap();
+    assert_eq!(told(&mut there, OTHER), None);
+    there.set_record(&record(5, true)).unwrap();
+    let news = [told(&mut there, OTHER), told(&mut there, OTHER), told(&mut there, OTHER)];
+    assert_eq!(news, [Some(Attention::MediumMayHaveChanged), Some(Attention::ModeParametersChanged), None]);
 }

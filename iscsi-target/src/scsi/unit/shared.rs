@@ -1,5 +1,5 @@
-//! The unit and what both heads go by, its reservations and SANITIZE: commands about it, and what it means for the
-//! nexuses of this head.
+//! The unit and what both heads go by, its reservations, medium, protection and SANITIZE: commands about it, and what it
+//! means for the nexuses of this head.
 //!
 //! The state is that of both heads. The one that owns the unit changes it, one wish after the other; until the change is
 //! kept nobody goes by it. The one that forwards goes by its copy, and sends on whatever asks for the state or changes it.
@@ -8,6 +8,7 @@ use sas_backend::superblock::Record;
 
 use super::{Access, LogicalUnit, Nexus, Verdict};
 use crate::scsi::attention::Attention;
+use crate::scsi::block::BlockIo;
 use crate::scsi::decode::Operation;
 use crate::scsi::opcodes::{self, Order, Row};
 use crate::scsi::reservation::relay::{About, Question};
@@ -16,7 +17,7 @@ use crate::scsi::reservation::table::{Everyone, Refusal, What};
 use crate::scsi::reservation::{self, document, report, request};
 use crate::scsi::sanitize::{self, Sanitize};
 use crate::scsi::sense::{Sense, SenseCode};
-use crate::scsi::{Command, NexusId, Response, Status};
+use crate::scsi::{Command, NexusId, Response, Status, mode};
 
 /// What somebody wants of what both heads go by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,51 +39,60 @@ pub enum Decision {
     Change(Wished),
 }
 
+/// See [`LogicalUnit::then`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It is answered.
+    Answer,
+    /// It is answered when the unit is sanitized.
+    AwaitSanitize,
+    /// It is answered when this is done.
+    Do(BlockIo),
+}
+
 impl LogicalUnit {
     /// The state is this from now on. Returns the nexuses of this head whose commands are to end; `None` if the record is
     /// none that this version can read.
     pub fn set_record(&mut self, record: &Record) -> Option<Vec<NexusId>> {
         let next = document::parse(&record.bytes)?;
-        let before = std::mem::replace(&mut self.reservations, next);
-        let is_next = self.reservations.serial == before.serial.wrapping_add(1);
-        let everyone = self.reservations.effects.everyone.take_if(|_| is_next);
+        let before = std::mem::replace(&mut self.shared, next);
+        let is_next = self.shared.serial == before.serial.wrapping_add(1);
+        let everyone = self.shared.effects.everyone.take_if(|_| is_next);
         let mut ended = self.end_everyones(everyone);
         for (id, nexus) in &mut self.nexuses {
             if is_next {
-                let news = self.reservations.effects.news.iter().filter(|(whom, _)| *whom == nexus.name);
+                let news = self.shared.effects.news.iter().filter(|(whom, _)| *whom == nexus.name);
                 news.for_each(|(_, attention)| nexus.attentions.raise(*attention));
-                if self.reservations.effects.aborted.contains(&nexus.name) {
+                if self.shared.effects.aborted.contains(&nexus.name) {
                     ended.push(*id);
                 }
-            } else if let Some(attention) = lost(&before, &self.reservations, &nexus.name) {
+            } else {
                 // What happened in between nobody said.
-                nexus.attentions.raise(attention);
+                lost(&before, &self.shared, &nexus.name).into_iter().for_each(|news| nexus.attentions.raise(news));
             }
         }
         self.bar();
         Some(ended)
     }
 
-    /// What a task management function means for the nexuses of this head. The head that it came to has ended their
-    /// commands, and told those whose commands were cleared.
+    /// What concerns everybody, for the nexuses of this head. The head that a task management function came to has ended
+    /// their commands, and told those whose commands were cleared.
     fn end_everyones(&mut self, everyone: Option<Everyone>) -> Vec<NexusId> {
         let Some(Everyone { what, by }) = everyone else { return Vec::new() };
-        if what == What::Reset {
-            self.reset();
+        match what {
+            What::Reset => self.reset(),
+            What::Cleared => {}
+            What::Loaded => self.raise_for_others(&by, Attention::MediumMayHaveChanged),
+            What::Protected => self.raise_for_others(&by, Attention::ModeParametersChanged),
         }
-        if self.is_mine(by.relative_port) { Vec::new() } else { self.nexuses.keys().copied().collect() }
+        let ends_commands = matches!(what, What::Reset | What::Cleared) && !self.is_mine(by.relative_port);
+        if ends_commands { self.nexuses.keys().copied().collect() } else { Vec::new() }
     }
 
     /// The name of a nexus.
     #[must_use]
     pub fn name_of(&self, nexus: NexusId) -> Option<&reservation::Nexus> {
         self.nexuses.get(&nexus).map(|nexus| &nexus.name)
-    }
-
-    /// Who has the unit by RESERVE.
-    #[must_use]
-    pub fn reserved_by(&self) -> Option<&reservation::Nexus> {
-        self.reservations.reserved_by.as_ref()
     }
 
     /// Whether a target port is one of this head.
@@ -92,17 +102,35 @@ impl LogicalUnit {
         port.is_some_and(|port| port.group == self.config.my_group)
     }
 
-    /// Who has the unit by RESERVE though its session with this head is gone.
+    /// What those have left behind whose sessions with this head are gone, and how it ends.
     #[must_use]
-    pub fn orphan(&self) -> Option<&reservation::Nexus> {
-        let is_gone = |holder: &reservation::Nexus| self.nexuses.values().all(|nexus| nexus.name != *holder);
-        self.reserved_by().filter(|holder| self.is_mine(holder.relative_port) && is_gone(holder))
+    pub fn left_behind(&self) -> Vec<Wished> {
+        let is_gone = |who: &reservation::Nexus| {
+            self.is_mine(who.relative_port) && self.nexuses.values().all(|nexus| nexus.name != *who)
+        };
+        self.held_by(is_gone, &Wish::Release)
+    }
+
+    /// What clients of the other head hold, and how it ends when that head is gone.
+    #[must_use]
+    pub fn held_there(&self) -> Vec<Wished> {
+        self.held_by(|who| !self.is_mine(who.relative_port), &Wish::Lost)
+    }
+
+    /// What ends with a session, of those that are meant; RESERVE by this wish.
+    fn held_by(&self, is_meant: impl Fn(&reservation::Nexus) -> bool, end_of_reserve: &Wish) -> Vec<Wished> {
+        let State { reserved_by, medium, .. } = &self.shared;
+        let reserved = reserved_by.iter().map(|who| (who, end_of_reserve.clone()));
+        let prevented = medium.prevented_by.iter().map(|who| (who, Wish::Prevent(false)));
+        let all = reserved.chain(prevented).filter(|(who, _)| is_meant(who));
+        all.map(|(who, wish)| Wished { who: who.clone(), wish }).collect()
     }
 
     /// What keeps each nexus out.
     pub(super) fn bar(&mut self) {
         // Of a holder that is gone the state will say so in a moment.
-        let state = if self.orphan().is_some() { &State::default() } else { &self.reservations };
+        let is_left = self.left_behind().iter().any(|left| left.wish == Wish::Release);
+        let state = if is_left { &State::default() } else { &self.shared };
         for nexus in self.nexuses.values_mut() {
             nexus.barred_by = state.bars(&nexus.name);
         }
@@ -111,7 +139,22 @@ impl LogicalUnit {
     /// Whether the unit is being sanitized, or that has failed.
     #[must_use]
     pub fn sanitize(&self) -> Option<&Sanitize> {
-        self.reservations.sanitize.as_ref()
+        self.shared.sanitize.as_ref()
+    }
+
+    /// What is left to do for a command whose change is kept.
+    #[must_use]
+    pub fn then(&self, command: &Command) -> Then {
+        match opcodes::parse(&command.cdb) {
+            Ok((_, Operation::Sanitize { action, immediate: false, .. })) if action != sanitize::EXIT_FAILURE_MODE => {
+                Then::AwaitSanitize
+            }
+            Ok((_, Operation::StartStopUnit(asked))) if asked.flushes() => match self.flush_all(command) {
+                Verdict::Io(io) => Then::Do(io),
+                _ => Then::Answer,
+            },
+            _ => Then::Answer,
+        }
     }
 
     /// A command about what both heads go by, behind the gate.
@@ -160,18 +203,18 @@ impl LogicalUnit {
         if let Some(sense) = self.sanitize().and_then(|now| now.refuses(row, self.config.blocks)) {
             return Some(Response::check(sense));
         }
-        if row.order.needs_medium() && self.medium.is_ejected() {
+        if row.order.needs_medium() && self.shared.medium.ejected {
             return Some(Response::check(SenseCode::MEDIUM_NOT_PRESENT));
         }
-        if row.order == Order::Write && self.software_protected {
+        if row.order == Order::Write && self.shared.protected {
             return Some(Response::check(SenseCode::WRITE_PROTECTED));
         }
-        let is_barred = self.reservations.bars(who).is_some_and(|held| row.reservation.conflicts_with(held));
+        let is_barred = self.shared.bars(who).is_some_and(|held| row.reservation.conflicts_with(held));
         is_barred.then(|| Response::status(Status::ReservationConflict))
     }
 
     fn answer(&self, who: &reservation::Nexus, operation: Operation, data: Option<&[u8]>) -> Decision {
-        let table = &self.reservations.table;
+        let table = &self.shared.table;
         let change = |wish| Decision::Change(Wished { who: who.clone(), wish });
         match operation {
             Operation::PersistentReserveIn { action, allocation } => {
@@ -189,7 +232,18 @@ impl LogicalUnit {
                     Err(sense) => Decision::Answer(Response::check(sense)),
                 }
             }
-            Operation::Sanitize { action, unrestricted, length } => {
+            Operation::StartStopUnit(asked) if asked.moves_medium() && self.config.removable => {
+                change(Wish::Load(asked.start))
+            }
+            Operation::StartStopUnit(_) => Decision::Answer(Response::check(Sense::invalid_cdb(4, Some(1)))),
+            Operation::PreventAllowMediumRemoval { prevent } => change(Wish::Prevent(prevent)),
+            Operation::ModeSelect { ten, length } => {
+                match mode::select(&self.config, self.shared.protected, ten, length, data) {
+                    Ok(swp) => change(Wish::Protect(swp)),
+                    Err(sense) => Decision::Answer(Response::check(sense)),
+                }
+            }
+            Operation::Sanitize { action, unrestricted, length, .. } => {
                 match sanitize::parse(action, unrestricted, length, data, self.config.block_bytes) {
                     Ok(request) => change(Wish::Sanitize(request)),
                     Err(sense) => Decision::Answer(Response::check(sense)),
@@ -205,8 +259,8 @@ impl LogicalUnit {
     #[must_use]
     pub fn decide(&self, Wished { who, wish }: &Wished) -> Decision {
         let ports: Vec<u16> = self.groups.ports().iter().map(|port| port.relative_id).collect();
-        match self.reservations.after(who, wish, &ports) {
-            Ok(next) if next == self.reservations => Decision::Answer(Response::good()),
+        match self.shared.after(who, wish, &ports) {
+            Ok(next) if next == self.shared => Decision::Answer(Response::good()),
             Ok(next) => Decision::Keep(document::record(&next)),
             Err(Refusal::Conflict) => Decision::Answer(Response::status(Status::ReservationConflict)),
             Err(Refusal::Check(sense)) => Decision::Answer(Response::check(sense)),
@@ -214,14 +268,23 @@ impl LogicalUnit {
     }
 }
 
-/// What `nexus` has to be told if it was registered, or had the unit, and is or has not any more.
-fn lost(before: &State, after: &State, nexus: &reservation::Nexus) -> Option<Attention> {
+/// What `nexus` has to be told of what has changed in between.
+fn lost(before: &State, after: &State, nexus: &reservation::Nexus) -> Vec<Attention> {
     let is_registered = |state: &State| state.table.key_of(nexus).is_some();
     let has = |state: &State| state.reserved_by.as_ref() == Some(nexus);
+    let mut news = Vec::new();
     if is_registered(before) && !is_registered(after) {
-        return Some(Attention::RegistrationsPreempted);
+        news.push(Attention::RegistrationsPreempted);
+    } else if has(before) && !has(after) {
+        news.push(Attention::PowerOn);
     }
-    (has(before) && !has(after)).then_some(Attention::PowerOn)
+    if before.medium.ejected && !after.medium.ejected {
+        news.push(Attention::MediumMayHaveChanged);
+    }
+    if before.protected != after.protected {
+        news.push(Attention::ModeParametersChanged);
+    }
+    news
 }
 
 #[cfg(test)]
