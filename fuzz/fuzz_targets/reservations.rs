@@ -35,6 +35,10 @@ fuzz_target!(|bytes: &[u8]| {
         if let Decision::Keep(record) = decision {
             assert!(record.bytes.len() <= RECORD_MAX_BYTES, "a state has to fit behind the superblock");
             assert!(unit.set_record(&record).is_some(), "what this head writes it can read");
+            assert!(
+                document::parse(&record.outliving().bytes).is_some(),
+                "also what is left of it after a loss of power"
+            );
         }
     }
 });

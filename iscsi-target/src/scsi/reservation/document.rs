@@ -460,6 +460,14 @@ mod tests {
         }
 
         #[test]
+        fn what_outlives_a_loss_of_power_is_the_sanitize_operation_and_with_aptpl_the_registrations(state in states()) {
+            let left = parse(&record(&state).outliving().bytes).unwrap();
+            prop_assert_eq!(&left.sanitize, &state.sanitize);
+            let table = if state.is_kept() { state.table } else { Table::default() };
+            prop_assert_eq!((left.table, left.medium, left.protected), (table, Medium::default(), false));
+        }
+
+        #[test]
         fn what_is_read_is_written(state in states(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut bytes = emit(&state);
             let at = at.index(bytes.len());
