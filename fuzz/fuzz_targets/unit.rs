@@ -58,6 +58,11 @@ fn check_io(unit: &LogicalUnit, io: &BlockIo) {
             inside(*lba, *blocks);
         }
         BlockOp::Flush { lba, blocks } => inside(*lba, *blocks),
+        BlockOp::WritePart { lba, data, .. } => {
+            let bytes = data.len() as u64;
+            assert!(!bytes.is_multiple_of(block_bytes));
+            inside(*lba, bytes.div_ceil(block_bytes));
+        }
         BlockOp::Write { lba, data, .. }
         | BlockOp::WriteAndVerify { lba, data, .. }
         | BlockOp::Compare { lba, data }

@@ -19,7 +19,8 @@ pub const MAX_WRITE_SAME_BYTES: u32 = 16 << 20;
 /// MAXIMUM COMPARE AND WRITE LENGTH, in blocks: all that the command can ask for.
 pub const MAX_COMPARE_AND_WRITE_BLOCKS: u8 = u8::MAX;
 
-/// What the daemon has to do with blocks. Ranges are within the unit, data are whole blocks, and neither is empty.
+/// What the daemon has to do with blocks. Ranges are within the unit, data are whole blocks unless it says otherwise, and
+/// neither is empty.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BlockOp {
     /// Read them.
@@ -34,6 +35,15 @@ pub enum BlockOp {
         /// First block.
         lba: u64,
         /// What.
+        data: Payload,
+        /// Not acknowledged before it is stable.
+        fua: bool,
+    },
+    /// Write them, of the last one only the beginning: the rest of it stays as it is.
+    WritePart {
+        /// First block.
+        lba: u64,
+        /// What; no whole blocks.
         data: Payload,
         /// Not acknowledged before it is stable.
         fua: bool,
@@ -173,6 +183,7 @@ impl BlockOp {
         match self {
             Self::Read { .. } | Self::Verify { .. } | Self::Compare { .. } | Self::Map { .. } => true,
             Self::Write { .. }
+            | Self::WritePart { .. }
             | Self::WriteAndVerify { .. }
             | Self::CompareAndWrite { .. }
             | Self::Or { .. }
@@ -223,9 +234,7 @@ fn checked(config: &UnitConfig, command: &Command, asked: BlockCommand) -> Resul
             // The row says Data-Out, for the form that compares.
             if blocks == 0 { nothing_wanted(0) } else { without_data(BlockOp::Verify { lba, blocks }) }
         }
-        BlockCommand::Write { extent, fua } => {
-            with_data(config, command, extent, |lba, data| BlockOp::Write { lba, data, fua })?
-        }
+        BlockCommand::Write { extent, fua } => write(config, command, extent, fua)?,
         BlockCommand::CompareAndWrite { extent, fua } => compare_and_write(config, command, extent, fua)?,
         BlockCommand::OrWrite { extent, fua } => {
             with_data(config, command, extent, |lba, data| BlockOp::Or { lba, data, fua })?
@@ -342,19 +351,34 @@ fn with_data(
 ) -> Result<Verdict, Sense> {
     check_transfer(config, command, extent)?;
     let wanted = extent.blocks * u64::from(config.block_bytes);
-    let Some(data) = command.data_out.as_ref().filter(|data| !data.is_empty() && wanted > 0) else {
-        return Ok(nothing_wanted(wanted));
-    };
+    Ok(match came(command, wanted) {
+        None => nothing_wanted(wanted),
+        Some(data) if !data.len().is_multiple_of(block_len(config)) => {
+            let refused = Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU);
+            Response { data_out_wanted: Some(wanted), ..refused }.into()
+        }
+        Some(data) => {
+            Verdict::Io(BlockIo { op: op(extent.lba, data), data_out_wanted: Some(wanted), data_in_wanted: None })
+        }
+    })
+}
+
+/// WRITE: a block of which only the beginning came keeps the rest, as blocks keep everything of which nothing came.
+fn write(config: &UnitConfig, command: &Command, extent: Extent, fua: bool) -> Result<Verdict, Sense> {
+    check_transfer(config, command, extent)?;
+    let wanted = extent.blocks * u64::from(config.block_bytes);
+    let Some(data) = came(command, wanted) else { return Ok(nothing_wanted(wanted)) };
+    let lba = extent.lba;
+    let is_whole = data.len().is_multiple_of(block_len(config));
+    let op = if is_whole { BlockOp::Write { lba, data, fua } } else { BlockOp::WritePart { lba, data, fua } };
+    Ok(Verdict::Io(BlockIo { op, data_out_wanted: Some(wanted), data_in_wanted: None }))
+}
+
+/// What came of so many bytes, if anything did.
+fn came(command: &Command, wanted: u64) -> Option<Payload> {
+    let data = command.data_out.as_ref()?;
     let length = usize::try_from(wanted).map_or(data.len(), |wanted| wanted.min(data.len()));
-    if !length.is_multiple_of(block_len(config)) {
-        let refused = Response::check(SenseCode::INVALID_FIELD_IN_COMMAND_IU);
-        return Ok(Response { data_out_wanted: Some(wanted), ..refused }.into());
-    }
-    Ok(Verdict::Io(BlockIo {
-        op: op(extent.lba, data.slice(0..length)),
-        data_out_wanted: Some(wanted),
-        data_in_wanted: None,
-    }))
+    (length > 0).then(|| data.slice(0..length))
 }
 
 /// COMPARE AND WRITE (SBC-3 5.2): exactly twice as many blocks of Data-Out as the CDB says, or nothing is done.

@@ -5,3 +5,4 @@
 mod copy;
 mod heads;
 mod sanitize;
+mod writes;

@@ -141,7 +141,7 @@ impl Copy {
 
 impl Lun {
     /// The parts of a read as one.
-    fn in_one(&self, mut parts: Vec<Payload>) -> Payload {
+    pub(super) fn in_one(&self, mut parts: Vec<Payload>) -> Payload {
         if parts.len() == 1 {
             return parts.remove(0);
         }

@@ -33,6 +33,7 @@ impl Lun {
                     self.one(caller, Operation::Read(extent)).await?;
                 }
             }
+            BlockOp::WritePart { lba, data, fua } => self.write_part(caller, *lba, data, *fua).await?,
             BlockOp::Compare { lba, data } => self.compare(caller, *lba, data).await?,
             BlockOp::WriteAndVerify { lba, data, compare } => {
                 let blocks = Blocks::new(data.clone(), self.block_bytes).ok_or(IoError::Aborted)?;
@@ -102,6 +103,29 @@ impl Lun {
             }
         }
         Ok(())
+    }
+
+    /// The last block may be written by somebody else between the look at it and the write: then once more.
+    async fn write_part(&self, caller: &Caller, lba: u64, data: &Payload, fua: bool) -> Result<(), IoError> {
+        let block = usize::try_from(self.block_bytes).expect("512 or 4096");
+        let (whole, part) = data.split_at(data.len() - data.len() % block);
+        let blocks = (whole.len() / block) as u64;
+        if blocks > 0 {
+            let data = Blocks::new(data.slice(0..whole.len()), self.block_bytes).ok_or(IoError::Aborted)?;
+            self.one(caller, Operation::Write { extent: Extent::new(lba, blocks), data, fua }).await?;
+        }
+        let extent = Extent::new(lba + blocks, 1);
+        loop {
+            let present = self.in_one(self.one(caller, Operation::Read(extent)).await?);
+            let mut both = self.pool.take(2 * block);
+            both.chunks_exact_mut(block).for_each(|half| half.copy_from_slice(&present));
+            both[block..block + part.len()].copy_from_slice(part);
+            let data = Blocks::new(both.freeze(), self.block_bytes).ok_or(IoError::Aborted)?;
+            match self.one(caller, Operation::CompareAndWrite { extent, data, fua }).await {
+                Err(IoError::Miscompare { .. }) => {}
+                done => return done.map(drop),
+            }
+        }
     }
 
     async fn write_same(&self, caller: &Caller, extent: Extent, pattern: Option<&Payload>) -> Result<(), IoError> {

@@ -293,7 +293,8 @@ impl Lun {
                 Operation::Or { extent: Extent::new(*lba, replication::Data::blocks(&data)), data, fua: *fua }
             }
             BlockOp::Flush { .. } => Operation::Flush,
-            BlockOp::WriteAndVerify { .. }
+            BlockOp::WritePart { .. }
+            | BlockOp::WriteAndVerify { .. }
             | BlockOp::Verify { .. }
             | BlockOp::Compare { .. }
             | BlockOp::WriteSame { .. } => return None,

@@ -144,26 +144,29 @@ fn read_6_of_length_zero_is_256_blocks() {
 
 #[test]
 fn residuals_of_writes() {
-    // Blocks of the CDB, bytes that came, bytes written or `None` when refused.
-    for (blocks, came, written) in [
-        (1, 0, Some(0)),
-        (1, 1024, Some(512)),
-        (2, 512, Some(512)),
-        (1, 10_000, Some(512)),
-        (1, 200, None),
-        (2, 700, None),
-        (0, 512, Some(0)),
+    // Blocks of the CDB, bytes that came, bytes written, and for WRITE AND VERIFY; `None` when refused.
+    for (blocks, came, written, verified) in [
+        (1, 0, Some(0), Some(0)),
+        (1, 1024, Some(512), Some(512)),
+        (2, 512, Some(512), Some(512)),
+        (1, 10_000, Some(512), Some(512)),
+        (1, 200, Some(200), None),
+        (2, 700, Some(700), None),
+        (0, 512, Some(0), Some(0)),
     ] {
-        for family in [WRITE, WRITE_VERIFY] {
+        for (family, written) in [(WRITE, written), (WRITE_VERIFY, verified)] {
             for &opcode in family.opcodes {
                 let verdict = begun(&command_with(&cdb(opcode, 0, 5, blocks), &vec![b'b'; came]));
                 let response = match (verdict, written) {
                     (Verdict::Io(io), Some(written)) => {
-                        let (BlockOp::Write { lba, data, .. } | BlockOp::WriteAndVerify { lba, data, .. }) = &io.op
-                        else {
-                            panic!("{io:?}")
+                        let (lba, data, is_whole) = match &io.op {
+                            BlockOp::Write { lba, data, .. } | BlockOp::WriteAndVerify { lba, data, .. } => {
+                                (*lba, data, true)
+                            }
+                            BlockOp::WritePart { lba, data, .. } => (*lba, data, false),
+                            other => panic!("{other:?}"),
                         };
-                        assert_eq!((*lba, data.len()), (5, written));
+                        assert_eq!((lba, data.len(), is_whole), (5, written, written % 512 == 0));
                         finish(&io, Ok(vec![]))
                     }
                     (Verdict::Done(response), Some(0)) => response,

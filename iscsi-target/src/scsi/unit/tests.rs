@@ -533,6 +533,10 @@ proptest! {
                     prop_assert_eq!(data.len() % 1024, 0);
                     (lba, data.len() as u64 / 1024)
                 }
+                BlockOp::WritePart { lba, data, .. } => {
+                    prop_assert!(data.len() % 512 > 0);
+                    (lba, data.len().div_ceil(512) as u64)
+                }
                 BlockOp::Write { lba, data, .. } | BlockOp::WriteAndVerify { lba, data, .. }
                 | BlockOp::Or { lba, data, .. } | BlockOp::Compare { lba, data } => {
                     prop_assert_eq!(data.len() % 512, 0);
