@@ -40,9 +40,9 @@ const START_MS: u64 = 1_500;
 /// A fence and the loss of the link that are no further apart have to do with each other.
 const TOGETHER_MS: u64 = 500;
 /// When addresses are announced after they were put up, and clients told: announcements get lost, and switches learn late.
-/// Whoever has answered one of the first two, and that got lost, does not answer again for half a second (Linux,
-/// `tcp_invalid_ratelimit`).
-const ANNOUNCE_MS: [u64; 5] = [0, 100, 620, 1_500, 3_000];
+/// A client that has answered one, or anything else that came too late for its connection, does not answer again for half
+/// a second (Linux, `tcp_invalid_ratelimit`).
+const ANNOUNCE_MS: [u64; 6] = [0, 100, 300, 620, 1_500, 3_000];
 /// How often a head that no client can reach tries to hand its units over.
 const HAND_OVER_AGAIN_MS: u64 = 1_000;
 /// How long a head that ends waits for the other one to take its addresses.
