@@ -303,7 +303,8 @@ impl Lun {
         if access != UnitAccess::Changing {
             self.present_held();
             self.end_left_behind();
-            self.look_at_sanitize();
+            self.answer_sanitized();
+            self.sanitize();
             if self.fenced_other.replace(false) && access == UnitAccess::Serving {
                 self.portals.on_took_over();
                 self.on_peer_gone();

@@ -105,6 +105,9 @@ impl Lun {
             changes.busy = false;
             std::mem::take(&mut changes.ending)
         };
+        if matches!(outcome, Outcome::Done) {
+            self.sanitize();
+        }
         match (outcome, by) {
             (Outcome::Done, by) if ending.is_empty() => self.answer_change(by, Response::good()),
             (Outcome::Done, by) => {
@@ -156,7 +159,7 @@ impl Lun {
                 changes.ending.push(end);
             }
         }
-        self.look_at_sanitize();
+        self.answer_sanitized();
     }
 
     /// The other head's client wants something.

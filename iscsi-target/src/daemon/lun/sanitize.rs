@@ -50,8 +50,8 @@ impl Pace {
 }
 
 impl Lun {
-    /// What both heads go by has changed, or the role of this one.
-    pub(super) fn look_at_sanitize(&self) {
+    /// What both heads go by has changed, or the role of this one: whoever waits may be answered.
+    pub(super) fn answer_sanitized(&self) {
         let follows = matches!(self.unit.borrow().access(), Access::Serving | Access::Forwarding);
         let over = self.sanitized();
         if over.is_some() || !follows {
@@ -60,7 +60,6 @@ impl Lun {
             let waiting = std::mem::take(&mut self.tasks.borrow_mut().sanitizing);
             waiting.into_iter().for_each(|waiting| waiting.caller.respond(answer.clone()));
         }
-        self.sanitize();
     }
 
     /// Whoever sent it hears of its end.
@@ -97,7 +96,9 @@ impl Lun {
         Some((operation.clone(), operation.place?))
     }
 
-    fn sanitize(&self) {
+    /// Carry it out, if there is one to be carried out here: not before the other head goes by it, or what that head still
+    /// lets in could come on top.
+    pub(super) fn sanitize(&self) {
         let Some(lun) = self.this.upgrade() else { return };
         if self.to_sanitize().is_none() || self.sanitizes.replace(true) {
             return;
