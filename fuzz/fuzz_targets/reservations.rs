@@ -28,11 +28,9 @@ fuzz_target!(|bytes: &[u8]| {
         let length = usize::from(input.u16());
         let words = input.take(length);
         unit.set_record(&Record { kept: 0, bytes: words.into() });
-        let mut decision = unit.answer_question(words);
-        if let Decision::Change(wished) = &decision {
-            decision = unit.decide(wished);
-        }
-        if let Decision::Keep(record) = decision {
+        if let Decision::Do(wished) = unit.answer_question(words)
+            && let Decision::Do(record) = unit.decide(&wished)
+        {
             assert!(record.bytes.len() <= RECORD_MAX_BYTES, "a state has to fit behind the superblock");
             assert!(unit.set_record(&record).is_some(), "what this head writes it can read");
             assert!(

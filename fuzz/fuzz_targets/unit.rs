@@ -127,12 +127,11 @@ fn answer(unit: &mut LogicalUnit, command: &Command, input: &mut Input<'_>) -> O
         }
         Verdict::Change(wished) => match unit.decide(&wished) {
             Decision::Answer(response) => Some(response),
-            Decision::Keep(record) => {
+            Decision::Do(record) => {
                 assert!(record.bytes.len() <= RECORD_MAX_BYTES);
                 assert!(unit.set_record(&record).is_some(), "what this head writes it can read");
                 Some(Response::good())
             }
-            Decision::Change(_) => panic!("a decision that decides nothing"),
         },
     }
 }

@@ -88,8 +88,7 @@ impl Lun {
             let decision = self.unit.borrow().decide(&wished);
             match decision {
                 Decision::Answer(response) => self.answer_change(by, response),
-                Decision::Change(_) => {}
-                Decision::Keep(record) => {
+                Decision::Do(record) => {
                     self.changes_of_reservations.borrow_mut().busy = true;
                     let key = self.tasks.borrow_mut().insert(Underway::Record(by));
                     return self.post(Event::SetRecord { op: op_id(key), record });
@@ -167,8 +166,7 @@ impl Lun {
         let decision = self.unit.borrow().answer_question(question);
         match decision {
             Decision::Answer(response) => self.answer_change(By::Peer(op), response),
-            Decision::Change(wished) => self.change(wished, By::Peer(op)),
-            Decision::Keep(_) => {}
+            Decision::Do(wished) => self.change(wished, By::Peer(op)),
         }
     }
 

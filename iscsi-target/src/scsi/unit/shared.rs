@@ -30,13 +30,11 @@ pub struct Wished {
 
 /// What becomes of a wish, or of a question of the other head.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum Decision<T> {
     /// It is answered.
     Answer(Response),
-    /// Let both heads and the disk have this, then answer GOOD.
-    Keep(Record),
-    /// Decide on this in its turn.
-    Change(Wished),
+    /// This comes first.
+    Do(T),
 }
 
 /// See [`LogicalUnit::then`].
@@ -172,21 +170,20 @@ impl LogicalUnit {
                 .map_or_else(|| Sense::from(SenseCode::PARAMETER_LIST_LENGTH_ERROR).into(), Verdict::Ask);
         }
         match self.answer(name, operation, data) {
-            Decision::Change(wished) => Verdict::Change(wished),
+            Decision::Do(wished) => Verdict::Change(wished),
             Decision::Answer(response) => response.into(),
-            Decision::Keep(_) => Response::status(Status::Busy).into(),
         }
     }
 
-    /// What becomes of a question of the other head.
+    /// What becomes of a question of the other head: a wish to be decided in its turn.
     #[must_use]
-    pub fn answer_question(&self, question: &[u8]) -> Decision {
+    pub fn answer_question(&self, question: &[u8]) -> Decision<Wished> {
         let Some(Question { who, about }) = Question::parse(question) else {
             return Decision::Answer(Response::check(SenseCode::INVALID_FIELD_IN_CDB));
         };
         let (cdb, data) = match about {
             About::Command { cdb, data } => (cdb, data),
-            About::Everyone(what) => return Decision::Change(Wished { who, wish: Wish::Everyone(what) }),
+            About::Everyone(what) => return Decision::Do(Wished { who, wish: Wish::Everyone(what) }),
         };
         let (row, operation) = match opcodes::parse(&cdb) {
             Ok(parsed) => parsed,
@@ -213,9 +210,9 @@ impl LogicalUnit {
         is_barred.then(|| Response::status(Status::ReservationConflict))
     }
 
-    fn answer(&self, who: &reservation::Nexus, operation: Operation, data: Option<&[u8]>) -> Decision {
+    fn answer(&self, who: &reservation::Nexus, operation: Operation, data: Option<&[u8]>) -> Decision<Wished> {
         let table = &self.shared.table;
-        let change = |wish| Decision::Change(Wished { who: who.clone(), wish });
+        let change = |wish| Decision::Do(Wished { who: who.clone(), wish });
         match operation {
             Operation::PersistentReserveIn { action, allocation } => {
                 let bytes = match action {
@@ -255,13 +252,13 @@ impl LogicalUnit {
         }
     }
 
-    /// What becomes of a wish whose turn it is.
+    /// What becomes of a wish whose turn it is: a record for both heads and the disk, and then GOOD.
     #[must_use]
-    pub fn decide(&self, Wished { who, wish }: &Wished) -> Decision {
+    pub fn decide(&self, Wished { who, wish }: &Wished) -> Decision<Record> {
         let ports: Vec<u16> = self.groups.ports().iter().map(|port| port.relative_id).collect();
         match self.shared.after(who, wish, &ports) {
             Ok(next) if next == self.shared => Decision::Answer(Response::good()),
-            Ok(next) => Decision::Keep(document::record(&next)),
+            Ok(next) => Decision::Do(document::record(&next)),
             Err(Refusal::Conflict) => Decision::Answer(Response::status(Status::ReservationConflict)),
             Err(Refusal::Check(sense)) => Decision::Answer(Response::check(sense)),
         }

@@ -156,10 +156,9 @@ fn changed(unit: &mut LogicalUnit, command: &Command) -> String {
         other => return cell(&other),
     };
     match decision {
-        Decision::Keep(record) => drop(unit.set_record(&record)),
+        Decision::Do(record) => drop(unit.set_record(&record)),
         Decision::Answer(Response { status: Status::Good, .. }) => {}
         Decision::Answer(response) => return cell(&response.into()),
-        Decision::Change(_) => panic!(),
     }
     match unit.then(command) {
         Then::Answer => "good".to_owned(),
@@ -169,7 +168,7 @@ fn changed(unit: &mut LogicalUnit, command: &Command) -> String {
 }
 
 fn keep(unit: &mut LogicalUnit, wished: &Wished) {
-    let Decision::Keep(record) = unit.decide(wished) else { panic!() };
+    let Decision::Do(record) = unit.decide(wished) else { panic!() };
     unit.set_record(&record).unwrap();
 }
 
@@ -186,7 +185,7 @@ fn sanitize(unit: &mut LogicalUnit) {
 
 fn reserve(unit: &mut LogicalUnit, nexus: NexusId) {
     let Verdict::Change(wished) = unit.handle(&Command { nexus, ..command(&[0x16]) }) else { panic!() };
-    let Decision::Keep(record) = unit.decide(&wished) else { panic!() };
+    let Decision::Do(record) = unit.decide(&wished) else { panic!() };
     assert_eq!(unit.set_record(&record), Some(vec![]));
 }
 

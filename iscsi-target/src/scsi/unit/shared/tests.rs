@@ -57,8 +57,7 @@ fn done(unit: &mut LogicalUnit, command: &Command) -> (Response, Vec<NexusId>) {
 fn kept(unit: &mut LogicalUnit, wished: &Wished) -> (Response, Vec<NexusId>) {
     match unit.decide(wished) {
         Decision::Answer(response) => (response, vec![]),
-        Decision::Keep(record) => (Response::good(), unit.set_record(&record).unwrap()),
-        Decision::Change(_) => panic!(),
+        Decision::Do(record) => (Response::good(), unit.set_record(&record).unwrap()),
     }
 }
 
@@ -134,16 +133,14 @@ fn a_head_that_forwards_asks_the_owner_and_goes_by_what_it_hears() {
         let Verdict::Ask(question) = standby.handle(command) else { panic!() };
         match owner.answer_question(&question) {
             Decision::Answer(response) => response,
-            Decision::Change(wished) => match owner.decide(&wished) {
+            Decision::Do(wished) => match owner.decide(&wished) {
                 Decision::Answer(response) => response,
-                Decision::Keep(record) => {
+                Decision::Do(record) => {
                     owner.set_record(&record).unwrap();
                     standby.set_record(&record).unwrap();
                     Response::good()
                 }
-                Decision::Change(_) => panic!(),
             },
-            Decision::Keep(_) => panic!(),
         }
     };
     assert_eq!(through(&mut standby, &out(0, 0, 0, 1)), Response::good());
@@ -161,7 +158,7 @@ fn a_reset_reaches_every_nexus_of_both_heads_and_ends_their_commands() {
     let (mut here, mut there) = (unit(Access::Serving), unit(Access::Forwarding));
     status(&mut here, OTHER, &RESERVE);
     let who = here.name_of(NEXUS).unwrap().clone();
-    let Decision::Keep(record) = here.decide(&Wished { who, wish: Wish::Everyone(What::Reset) }) else { panic!() };
+    let Decision::Do(record) = here.decide(&Wished { who, wish: Wish::Everyone(What::Reset) }) else { panic!() };
     assert_eq!(here.set_record(&record), Some(vec![]), "those of this head have ended before");
     assert_eq!(here.shared.reserved_by, None);
     // For the other head the same port is not its own.
@@ -180,7 +177,7 @@ fn a_reset_reaches_every_nexus_of_both_heads_and_ends_their_commands() {
 fn clearing_the_task_set_ends_commands_and_resets_nothing() {
     let mut there = unit(Access::Forwarding);
     let wished = Wished { who: of_the_other_head(), wish: Wish::Everyone(What::Cleared) };
-    let Decision::Keep(record) = there.decide(&wished) else { panic!() };
+    let Decision::Do(record) = there.decide(&wished) else { panic!() };
     assert_eq!(there.set_record(&record), Some(vec![NEXUS, OTHER]));
     assert_eq!(told(&mut there, NEXUS), None, "who is told depends on what it had under way");
 }
@@ -222,7 +219,7 @@ const REQUEST_SENSE: [u8; 6] = [0x03, 0, 0, 0, 18, 0];
 
 fn report(unit: &mut LogicalUnit, report: Report) -> Option<Record> {
     let wished = Wished { who: of_the_other_head(), wish: Wish::Sanitized(report) };
-    let Decision::Keep(record) = unit.decide(&wished) else { return None };
+    let Decision::Do(record) = unit.decide(&wished) else { return None };
     unit.set_record(&record).unwrap();
     Some(record)
 }
@@ -258,7 +255,7 @@ fn sanitize_through_the_other_head_passes_the_gate_of_this_one() {
     cdb[..10].copy_from_slice(&ERASE);
     let about = About::Command { cdb, data: vec![] };
     let question = Question { who: of_the_other_head(), about }.emit().unwrap();
-    let Decision::Change(wished) = owner.answer_question(&question) else { panic!() };
+    let Decision::Do(wished) = owner.answer_question(&question) else { panic!() };
     owner.shared.protected = true;
     let protected = Decision::Answer(Response::check(SenseCode::WRITE_PROTECTED));
     assert_eq!(owner.answer_question(&question), protected);
@@ -298,17 +295,16 @@ fn removable_pair() -> [LogicalUnit; 2] {
 fn through_the_other_head([owner, there]: &mut [LogicalUnit; 2], cdb: &[u8]) -> Response {
     let Verdict::Ask(question) = there.handle(&command(cdb)) else { panic!() };
     let wished = match owner.answer_question(&question) {
-        Decision::Change(wished) => wished,
+        Decision::Do(wished) => wished,
         other => panic!("{other:?}"),
     };
     match owner.decide(&wished) {
         Decision::Answer(response) => return response,
-        Decision::Keep(record) => {
+        Decision::Do(record) => {
             for unit in [owner, there] {
                 unit.set_record(&record).unwrap();
             }
         }
-        Decision::Change(_) => panic!(),
     }
     Response::good()
 }
