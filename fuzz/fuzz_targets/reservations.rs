@@ -2,7 +2,7 @@
 //! written again byte by byte the same, and whatever is asked on top of it gives a state that can be read again.
 #![no_main]
 
-use iscsi_target::scsi::reservation::{document, relay};
+use iscsi_target::scsi::shared::{document, relay};
 use iscsi_target::scsi::unit::{Decision, LogicalUnit};
 use libfuzzer_sys::fuzz_target;
 use sas_backend::superblock::{RECORD_MAX_BYTES, Record};

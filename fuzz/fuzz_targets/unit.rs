@@ -5,7 +5,7 @@
 use alua::GroupId;
 use iscsi_target::scsi::block::{BlockIo, BlockOp, IoError, finish, finish_map};
 use iscsi_target::scsi::lun::Lun;
-use iscsi_target::scsi::reservation::relay;
+use iscsi_target::scsi::shared::relay;
 use iscsi_target::scsi::unit::{Access, Decision, LogicalUnit, Verdict};
 use iscsi_target::scsi::{
     Command, DataIn, InitiatorPort, NexusId, Response, Status, TaskAttribute, missing_lun, report_luns,

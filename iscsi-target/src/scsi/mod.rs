@@ -24,6 +24,7 @@ pub mod report_opcodes;
 pub mod reservation;
 pub mod sanitize;
 pub mod sense;
+pub mod shared;
 pub mod unit;
 pub mod vpd;
 

@@ -22,8 +22,8 @@ use crate::scsi::copy::results::Results;
 use crate::scsi::decode::{BlockCommand, Extent, Operation, StartStop};
 use crate::scsi::opcodes::{self, Direction, Order, Reserved, Row};
 use crate::scsi::protection::Protection;
-use crate::scsi::reservation::state::State;
 use crate::scsi::sense::{Sense, SenseCode, SenseKey};
+use crate::scsi::shared::state::State;
 use crate::scsi::{
     Command, InitiatorPort, NexusId, Response, Status, capacity, defects, inquiry, log, missing_lun, mode, port_groups,
     provisioning, report_opcodes, reservation, vpd,
@@ -69,7 +69,7 @@ pub enum Verdict {
     ReportLuns,
     /// Present it again when the access has changed.
     Hold,
-    /// Ask the owner, then answer with [`crate::scsi::reservation::relay::parse_answer`].
+    /// Ask the owner, then answer with [`crate::scsi::shared::relay::parse_answer`].
     Ask(Vec<u8>),
     /// [`LogicalUnit::decide`] on this in its turn.
     Change(Wished),

@@ -17,9 +17,9 @@ use super::Lun;
 use super::tasks::{Caller, Home, Underway, Victims, Waiting, op_id};
 use crate::scsi::attention::Attention;
 use crate::scsi::reservation::Nexus;
-use crate::scsi::reservation::relay::{self, About, Question};
-use crate::scsi::reservation::state::Wish;
 use crate::scsi::reservation::table::What;
+use crate::scsi::shared::relay::{self, About, Question};
+use crate::scsi::shared::state::Wish;
 use crate::scsi::unit::{Access, Decision, Then, Wished};
 use crate::scsi::{NexusId, Response, Status};
 

@@ -14,8 +14,8 @@ use super::reservations::By;
 use super::tasks::{Underway, Waiting, op_id};
 use crate::scsi::Response;
 use crate::scsi::attention::Attention;
-use crate::scsi::reservation::state::Wish;
 use crate::scsi::sanitize::{Method, Place, Report, Sanitize};
+use crate::scsi::shared::state::Wish;
 use crate::scsi::unit::{Access, Wished};
 
 /// Bytes of one step.

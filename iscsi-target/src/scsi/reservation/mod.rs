@@ -1,19 +1,13 @@
-//! Reservations of clients: RESERVE (SPC-2 5.5.1), and persistent ones (SPC-4 5.13): who is registered with which key, who
-//! holds what, and what that means for everybody else. One state for one logical unit, whichever head; pure.
+//! Reservations of clients: persistent ones (SPC-4 5.13), who is registered with which key, who holds what, and what that
+//! means for everybody else; pure. The state of both heads that they are a part of is [`crate::scsi::shared`].
 //!
 //! * [`request`]: PERSISTENT RESERVE OUT as it was sent, checked as far as it can be without the table.
 //! * [`table`]: what each service action does to the table, and whom it concerns.
 //! * [`report`]: PERSISTENT RESERVE IN.
 //! * [`transport_id`]: how an initiator port is named in both.
-//! * [`state`]: the table and RESERVE, and how they change.
-//! * [`document`]: the state as bytes, for the other head and for the disk.
-//! * [`relay`]: commands about it that reach the head which does not own the unit.
 
-pub mod document;
-pub mod relay;
 pub mod report;
 pub mod request;
-pub mod state;
 pub mod table;
 pub mod transport_id;
 

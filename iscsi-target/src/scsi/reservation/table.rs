@@ -30,11 +30,11 @@ pub struct Reservation {
 /// Registrations and the reservation of one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    pub(super) generation: u32,
-    pub(super) keep: bool,
+    pub(in crate::scsi) generation: u32,
+    pub(in crate::scsi) keep: bool,
     /// By nexus, each once.
-    pub(super) registrants: Vec<Registrant>,
-    pub(super) reservation: Option<Reservation>,
+    pub(in crate::scsi) registrants: Vec<Registrant>,
+    pub(in crate::scsi) reservation: Option<Reservation>,
 }
 
 /// Whom a change concerns beside the one who made it.

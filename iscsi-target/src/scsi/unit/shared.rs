@@ -11,12 +11,13 @@ use crate::scsi::attention::Attention;
 use crate::scsi::block::BlockIo;
 use crate::scsi::decode::Operation;
 use crate::scsi::opcodes::{self, Order, Row};
-use crate::scsi::reservation::relay::{About, Question};
-use crate::scsi::reservation::state::{State, Wish};
 use crate::scsi::reservation::table::{Everyone, Refusal, What};
-use crate::scsi::reservation::{self, document, report, request};
+use crate::scsi::reservation::{self, report, request};
 use crate::scsi::sanitize::{self, Sanitize};
 use crate::scsi::sense::{Sense, SenseCode};
+use crate::scsi::shared::document;
+use crate::scsi::shared::relay::{About, Question};
+use crate::scsi::shared::state::{State, Wish};
 use crate::scsi::{Command, NexusId, Response, Status, mode};
 
 /// What somebody wants of what both heads go by.

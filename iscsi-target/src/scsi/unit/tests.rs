@@ -11,8 +11,8 @@ use sas_backend::buffer::Pool;
 use crate::scsi::block::BlockOp;
 use crate::scsi::config::Naa;
 use crate::scsi::opcodes::TABLE;
-use crate::scsi::reservation::state::Wish;
 use crate::scsi::reservation::table::What;
+use crate::scsi::shared::state::Wish;
 use crate::scsi::{DataIn, TaskAttribute};
 
 pub(in crate::scsi) const NEXUS: NexusId = NexusId(1);

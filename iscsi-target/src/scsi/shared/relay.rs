@@ -13,8 +13,9 @@ use nom::number::complete::le_u8;
 use nom::{IResult, Parser};
 use replication::message::WORDS_MAX_BYTES;
 
-use super::table::What;
-use super::{Nexus, document};
+use super::document;
+use crate::scsi::reservation::Nexus;
+use crate::scsi::reservation::table::What;
 use crate::scsi::{DataIn, Response, Status};
 
 const CDB_BYTES: usize = 16;

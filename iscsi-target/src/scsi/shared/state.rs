@@ -4,12 +4,13 @@
 //! RESERVE and persistent reservations keep each other out (SPC-2 5.5.1, SPC-4 5.13.3 with CRH = 0): who holds one of the
 //! unit makes PERSISTENT RESERVE conflict, and where somebody is registered RESERVE and RELEASE do.
 
-use super::request::Request;
-use super::table::{Effects, Everyone, Refusal, Table, What};
-use super::{Nexus, document};
+use super::document;
 use crate::scsi::attention::Attention;
 use crate::scsi::medium::Medium;
 use crate::scsi::opcodes::Reserved;
+use crate::scsi::reservation::Nexus;
+use crate::scsi::reservation::request::Request;
+use crate::scsi::reservation::table::{Effects, Everyone, Refusal, Table, What};
 use crate::scsi::sanitize::{self, Sanitize};
 use crate::scsi::sense::SenseCode;
 

@@ -45,11 +45,11 @@ use nom::{IResult, Parser};
 use sas_backend::superblock::{RECORD_MAX_BYTES, Record};
 
 use super::state::State;
-use super::table::{Effects, Everyone, REGISTRANTS_MAX, Registrant, Reservation, Table, What};
-use super::{Key, Nexus, Type};
 use crate::scsi::InitiatorPort;
 use crate::scsi::attention::Attention;
 use crate::scsi::medium::Medium;
+use crate::scsi::reservation::table::{Effects, Everyone, REGISTRANTS_MAX, Registrant, Reservation, Table, What};
+use crate::scsi::reservation::{Key, Nexus, Type};
 use crate::scsi::sanitize::{Method, Overwrite, Place, Sanitize};
 
 /// The longest document.
