@@ -14,6 +14,8 @@ use iscsi_target::initiator::path::Clock;
 use iscsi_target::initiator::session::SessionOptions;
 use iscsi_target::pdu::digest::Digests;
 
+use super::wire::Wire;
+
 const IQN: &str = "iqn.2026-11.com.example:pair";
 /// An initiator.
 pub(crate) const US: &str = "iqn.2026-11.com.example:us";
@@ -139,6 +141,11 @@ impl Pair {
         let engine = self.runtime.block_on(async { Engine::start(&options, self.clock) });
         Lun { pair: self, engine, block_bytes: 512, naa: Vec::new() }
     }
+
+    /// A session with LUN 0 through a head, of an initiator that repeats nothing.
+    pub(crate) fn wire(&self, initiator: &str, head: usize) -> Wire {
+        Wire::login(self.portals[head], initiator, IQN)
+    }
 }
 
 impl Drop for Pair {
@@ -200,7 +207,7 @@ pub(crate) fn targetctl(config: &Path, arguments: &[&str]) -> Process {
 
 /// Nobody else's: each run and each test has a host of its own on the loopback.
 fn addresses(test: u8) -> [SocketAddr; 4] {
-    let [_, a, b, c] = (std::process::id() << 3 | u32::from(test)).to_be_bytes();
+    let [_, a, b, c] = (std::process::id() << 4 | u32::from(test)).to_be_bytes();
     [3260, 3261, 3270, 3271].map(|port| (Ipv4Addr::new(127, a | 0x80, b, c), port).into())
 }
 

@@ -4,5 +4,7 @@
 
 mod copy;
 mod heads;
+mod reset;
 mod sanitize;
+mod wire;
 mod writes;

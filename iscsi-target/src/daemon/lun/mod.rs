@@ -71,6 +71,8 @@ pub(crate) struct Lun {
     portals: Portals,
     /// When what initiators are told of its role changed last.
     access_since: Cell<Millis>,
+    /// Told when its role is clear again.
+    settled: Notify,
     /// The other head was fenced, and this one does not serve yet.
     fenced_other: Cell<bool>,
     registry: Rc<Registry>,
@@ -301,6 +303,7 @@ impl Lun {
             self.tasks.borrow_mut().serving_since(since);
         }
         if access != UnitAccess::Changing {
+            self.settled.notify_waiters();
             self.present_held();
             self.end_left_behind();
             self.answer_sanitized();

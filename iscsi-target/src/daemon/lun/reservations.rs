@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use replication::block::Blocks;
 use replication::head::{Event, OpId, Operation, Outcome, Request};
@@ -14,7 +15,7 @@ use sas_backend::superblock::Record;
 use tokio::sync::oneshot;
 
 use super::Lun;
-use super::tasks::{Caller, Home, Underway, Victims, Waiting, op_id};
+use super::tasks::{Caller, HOLD_MS, Home, Underway, Victims, Waiting, op_id};
 use crate::scsi::attention::Attention;
 use crate::scsi::reservation::Nexus;
 use crate::scsi::reservation::table::What;
@@ -27,6 +28,8 @@ use crate::scsi::{NexusId, Response, Status};
 const RELEASE: u8 = 0x17;
 /// PREVENT ALLOW MEDIUM REMOVAL; with nothing else set, it is allowed.
 const ALLOW: u8 = 0x1E;
+/// What both heads have to do is tried again after this long, or when the role of this one is clear.
+const SETTLING: Duration = Duration::from_millis(100);
 
 /// Changes that are not answered.
 #[derive(Default)]
@@ -232,11 +235,24 @@ impl Lun {
         }
     }
 
-    /// Whether both heads have done it.
+    /// Whether both heads have done it. While the unit changes its owner nobody can do it: the next one does.
     async fn everywhere(&self, by: NexusId, what: What) -> bool {
-        let who = self.unit.borrow().name_of(by).cloned();
-        let Some(who) = who else { return false };
-        self.let_owner(who, Wish::Everyone(what), About::Everyone(what)).await.is_ok()
+        let since = self.clock.now();
+        loop {
+            let settled = self.settled.notified();
+            let who = self.unit.borrow().name_of(by).cloned();
+            let Some(who) = who else { return false };
+            if self.let_owner(who, Wish::Everyone(what), About::Everyone(what)).await.is_ok() {
+                return true;
+            }
+            let access = self.unit.borrow().access();
+            let overdue = self.clock.now().since(since) >= HOLD_MS;
+            if overdue || matches!(access, Access::Standby | Access::Unavailable) {
+                return false;
+            }
+            // An owner that refuses gives the unit away, and the news of that may still be on its way.
+            tokio::time::timeout(SETTLING, settled).await.ok();
+        }
     }
 
     /// Nobody waits for it. While the role is not clear nothing happens; it is tried again when it is.

@@ -212,6 +212,7 @@ fn assemble(pair: &Pair, opened: Opened) -> std::io::Result<Rc<Lun>> {
         this: Weak::clone(this),
         stopped: Cell::new(false),
         leaving: Cell::new(false),
+        settled: Notify::new(),
         ended: Notify::new(),
         listeners: RefCell::default(),
         threads: RefCell::new(vec![arbiter, heartbeat]),
