@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use iscsi_target::initiator::command::{Command, Data};
@@ -14,12 +15,13 @@ const SECRET: [u8; 4096] = [0x5E; 4096];
 /// The last 4 MiB of the disk belong to the heads.
 const SIZE: u64 = 124 << 20;
 
-/// OVERWRITE, once, with a pattern of three bytes.
+/// Once, with a pattern of three bytes.
+const LIST: [u8; 7] = [1, 0, 0, 3, 0xA1, 0xA2, 0xA3];
+
+/// OVERWRITE.
 fn overwrite(flags: u8) -> Command {
-    let list = [1, 0, 0, 3, 0xA1, 0xA2, 0xA3];
-    let mut cdb = vec![0x48, 0x01 | flags, 0, 0, 0, 0, 0, 0, 0, 0];
-    cdb[8] = u8::try_from(list.len()).unwrap();
-    Command { cdb, data: Data::Out(Bytes::copy_from_slice(&list)) }
+    let cdb = vec![0x48, 0x01 | flags, 0, 0, 0, 0, 0, 0, 7, 0];
+    Command { cdb, data: Data::Out(Bytes::copy_from_slice(&LIST)) }
 }
 
 /// A block after it.
@@ -117,5 +119,46 @@ fn whoever_waits_for_it_hears_of_its_end_through_either_head() {
         pair.runtime.block_on(there.engine.wait(pair.soon()));
     }
     assert_eq!(answer.expect("an answer in time").1.status, GOOD);
+    assert_overwritten(&pair, &mut lun);
+}
+
+#[test]
+fn whoever_waits_for_it_hears_of_its_end_although_the_lun_moves_meanwhile() {
+    let pair = start(7);
+    let mut waiting = pair.wire(US, 0);
+    let mut lun = pair.session(US, 1, 0);
+    // Away from the head through which it came, and then to it.
+    for to in ["b", "a"] {
+        while waiting.command(&Command::test_unit_ready().cdb, &[]).0 != GOOD {}
+        waiting.send_command(&overwrite(0).cdb, &LIST);
+        await_progress(&pair, &mut lun);
+        pair.hand_over("db", to);
+        await_progress(&pair, &mut lun);
+        assert_eq!(waiting.answer(), (GOOD, [0; 3]), "to head {to}");
+    }
+    assert_overwritten(&pair, &mut lun);
+}
+
+#[test]
+fn it_comes_to_its_end_although_the_lun_moves_every_second() {
+    let pair = start(8);
+    let mut lun = pair.session(US, 0, 0);
+    assert_eq!(lun.execute(overwrite(IMMED)).status, GOOD);
+    // The end is when it is answered.
+    lun.engine.submit(Command::test_unit_ready());
+    let since = pair.clock.now();
+    let mut answer = None;
+    for to in ["b", "a"].into_iter().cycle() {
+        pair.hand_over("db", to);
+        let next = pair.clock.now() + Duration::from_secs(1);
+        while pair.clock.now() < next {
+            pair.runtime.block_on(lun.engine.wait(pair.soon()));
+        }
+        answer = lun.engine.take_result();
+        if answer.is_some() || pair.clock.now() > since + PATIENCE {
+            break;
+        }
+    }
+    assert_eq!(answer.expect("an end").1.status, GOOD);
     assert_overwritten(&pair, &mut lun);
 }

@@ -22,6 +22,8 @@ use crate::scsi::unit::{Access, Wished};
 const STEP_BYTES: u64 = 1 << 20;
 /// How far it is is kept after so many bytes, or a hundredth of the unit.
 const REPORT_BYTES: u64 = 64 << 20;
+/// It is kept after this long in any case: a unit that changes its owner all the time has to get on as well.
+const REPORT_AFTER: Duration = Duration::from_millis(250);
 
 /// Why it does not go on here.
 enum Stop {
@@ -52,7 +54,8 @@ impl Pace {
 impl Lun {
     /// What both heads go by has changed, or the role of this one: whoever waits may be answered.
     pub(super) fn answer_sanitized(&self) {
-        let follows = matches!(self.unit.borrow().access(), Access::Serving | Access::Forwarding);
+        // While the unit changes its owner, the next one goes on, and this head will hear of it.
+        let follows = matches!(self.unit.borrow().access(), Access::Serving | Access::Forwarding | Access::Changing);
         let over = self.sanitized();
         if over.is_some() || !follows {
             // A head that does not follow any more cannot tell when it is over.
@@ -139,7 +142,7 @@ impl Lun {
         let step = STEP_BYTES / u64::from(self.block_bytes);
         let blocks = || self.unit.borrow().config().blocks;
         let report_after = (REPORT_BYTES / u64::from(self.block_bytes)).max(blocks() / 100);
-        let (mut lba, mut reported) = (from.lba, from.lba);
+        let (mut lba, mut reported, mut reported_at) = (from.lba, from.lba, Instant::now());
         while lba < blocks() {
             let extent = Extent::new(lba, step.min(blocks() - lba));
             let operation_of_step = match &filled {
@@ -151,9 +154,10 @@ impl Lun {
             self.sanitize_step(|op| Event::Request(Request { op, operation: operation_of_step })).await?;
             lba = extent.end();
             pace.after(extent.blocks * u64::from(self.block_bytes)).await;
-            if lba - reported >= report_after && lba < blocks() {
+            let due = lba - reported >= report_after || reported_at.elapsed() >= REPORT_AFTER;
+            if due && lba < blocks() {
                 self.report_place(operation, Place { pass: from.pass, lba }).await?;
-                reported = lba;
+                (reported, reported_at) = (lba, Instant::now());
             }
         }
         Ok(())
