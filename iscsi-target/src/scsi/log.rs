@@ -25,8 +25,8 @@ const PAGES: [Page; 4] = [
     (0x0D, &[(0x0000, &[0, NO_TEMPERATURE])]),
     // Start-stop cycle counter: SPECIFIED and ACCUMULATED START-STOP CYCLES.
     (0x0E, &[(0x0003, &[0; 4]), (0x0004, &[0; 4])]),
-    // Informational exceptions: ASC, ASCQ, MOST RECENT TEMPERATURE READING.
-    (0x2F, &[(0x0000, &[0, 0, NO_TEMPERATURE, 0])]),
+    // Informational exceptions: ASC, ASCQ, MOST RECENT TEMPERATURE READING, and what tools take for a threshold of it.
+    (0x2F, &[(0x0000, &[0, 0, NO_TEMPERATURE, NO_TEMPERATURE])]),
 ];
 
 /// Answer LOG SENSE; `pointer` is the first PARAMETER CODE that is wanted.
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(current(0x00, 0xFF), [0x40, 0xFF, 0, 10, 0x00, 0, 0x00, 0xFF, 0x0D, 0, 0x0E, 0, 0x2F, 0]);
         assert_eq!(current(0x0D, 0), [0x0D, 0, 0, 6, 0, 0, 3, 2, 0, 0xFF]);
         assert_eq!(current(0x0E, 0), [0x0E, 0, 0, 16, 0, 3, 3, 4, 0, 0, 0, 0, 0, 4, 3, 4, 0, 0, 0, 0]);
-        assert_eq!(current(0x2F, 0), [0x2F, 0, 0, 8, 0, 0, 3, 4, 0, 0, 0xFF, 0]);
+        assert_eq!(current(0x2F, 0), [0x2F, 0, 0, 8, 0, 0, 3, 4, 0, 0, 0xFF, 0xFF]);
         assert_eq!(data(sense(1, 0x2F, 0, 0, 5)).len(), 5);
         assert_eq!(data(sense(3, 0x0E, 0, 4, 255)), [0x0E, 0, 0, 8, 0, 4, 3, 4, 0, 0, 0, 0]);
     }
