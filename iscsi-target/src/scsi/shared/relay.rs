@@ -103,7 +103,7 @@ pub fn parse_answer(bytes: &[u8]) -> Option<Response> {
     };
     let (data, (status, sense)) = parts(bytes).ok()?;
     let status = STATUSES.into_iter().find(|known| *known as u8 == status)?;
-    if (status == Status::CheckCondition) == sense.is_empty() {
+    if (status == Status::CheckCondition) == sense.is_empty() || (status != Status::Good && !data.is_empty()) {
         return None;
     }
     let data_in = if data.is_empty() { DataIn::None } else { DataIn::Parameters(data.to_vec()) };
@@ -150,7 +150,7 @@ mod tests {
             assert_eq!(parse_answer(&emit_answer(&answer)), Some(answer));
         }
         assert_eq!(emit_answer(&Response::parameters(vec![1, 2], 9)), [0, 0, 1, 2]);
-        for nonsense in [&[][..], &[2, 3, 0], &[0x28, 0], &[0, 1, 0x70], &[2, 0]] {
+        for nonsense in [&[][..], &[2, 3, 0], &[0x28, 0], &[0, 1, 0x70], &[2, 0], &[2, 1, 0x70, 1], &[8, 0, 1]] {
             assert_eq!(parse_answer(nonsense), None, "{nonsense:?}");
         }
     }
