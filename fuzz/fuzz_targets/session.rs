@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use iscsi_target::pdu::data::DataOut;
 use iscsi_target::pdu::digest::Digests;
-use iscsi_target::pdu::login::{LoginRequest, Stage};
+use iscsi_target::pdu::login::{LoginRequest};
 use iscsi_target::pdu::r2t::R2t;
 use iscsi_target::pdu::task_mgmt::FunctionResponse;
 use iscsi_target::pdu::text::emit_key;
@@ -100,20 +100,7 @@ impl Game {
         ] {
             emit_key(&mut text, key, value);
         }
-        let login = Request::Login(LoginRequest {
-            transit: true,
-            text_continues: false,
-            current_stage: Stage::Operational,
-            next_stage: Stage::FullFeature,
-            version_max: 0,
-            version_min: 0,
-            isid: [0; 6],
-            tsih: 0,
-            itt: Itt(0),
-            cid: 1,
-            cmd_sn: FIRST,
-            exp_stat_sn: StatSn(0),
-        });
+        let login = Request::Login(LoginRequest { cid: 1, ..LoginRequest::new([0; 6], FIRST) });
         assert!(feed(&mut game.connection, &request(&login, &text, Digests::default()), usize::MAX, 0));
         assert!(matches!(game.connection.poll_event(), Some(Event::LoginComplete(_))));
         game.connection.handle_login_granted(1);

@@ -461,17 +461,10 @@ impl Session {
     fn send_login(&mut self, step: Step) {
         let request = LoginRequest {
             transit: step.transit,
-            text_continues: false,
             current_stage: step.current_stage,
             next_stage: step.next_stage,
-            version_max: 0,
-            version_min: 0,
-            isid: self.options.isid,
-            tsih: 0,
-            itt: Itt(0),
-            cid: 0,
-            cmd_sn: self.cmd_sn,
             exp_stat_sn: self.expected_stat_sn(),
+            ..LoginRequest::new(self.options.isid, self.cmd_sn)
         };
         self.send(&Request::Login(request), vec![step.text.into()]);
     }

@@ -153,6 +153,25 @@ fn stage_flags(transit: bool, text_continues: bool, current: Stage, next: Stage)
 }
 
 impl LoginRequest {
+    /// All of the login of a new session in one request: from the operational stage to the full feature phase.
+    #[must_use]
+    pub fn new(isid: [u8; 6], cmd_sn: CmdSn) -> Self {
+        Self {
+            transit: true,
+            text_continues: false,
+            current_stage: Stage::Operational,
+            next_stage: Stage::FullFeature,
+            version_max: 0,
+            version_min: 0,
+            isid,
+            tsih: 0,
+            itt: Itt(0),
+            cid: 0,
+            cmd_sn,
+            exp_stat_sn: StatSn(0),
+        }
+    }
+
     pub(super) fn parse(bhs: &[u8]) -> Parsed<'_, Self> {
         let (rest, (start, isid, tsih, itt, cid, (), cmd_sn, exp_stat_sn)) =
             (wire::start, wire::isid, be_u16, wire::itt, be_u16, wire::reserved(2), wire::cmd_sn, wire::stat_sn)

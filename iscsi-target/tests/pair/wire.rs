@@ -3,24 +3,19 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use iscsi_target::initiator::command::Sense;
+use iscsi_target::pdu::command::{Attribute, ScsiCommand, parse_sense};
+use iscsi_target::pdu::digest::Digests;
+use iscsi_target::pdu::login::{LoginRequest, LoginStatus};
+use iscsi_target::pdu::nop::NopOut;
+use iscsi_target::pdu::task_mgmt::{Function, FunctionResponse, TaskManagementRequest};
+use iscsi_target::pdu::text::emit_key;
+use iscsi_target::pdu::{BHS_BYTES, CmdSn, Header, Itt, Request, Response, StatSn, Transmit};
+
 use super::heads::PATIENCE;
 
-const IMMEDIATE: u8 = 0x40;
-const FINAL: u8 = 0x80;
-const NOP_OUT: u8 = 0x00;
-const SCSI_COMMAND: u8 = 0x01;
-const TASK_MANAGEMENT: u8 = 0x02;
-const LOGIN: u8 = 0x03;
-const NOP_IN: u8 = 0x20;
-const SCSI_RESPONSE: u8 = 0x21;
-/// A write with the SIMPLE attribute.
-const WRITE: u8 = 0x20 | 0x01;
-/// From the operational stage to the full feature phase.
-const TRANSIT: u8 = 0x87;
-const LOGICAL_UNIT_RESET: u8 = 5;
-const NONE: [u8; 4] = [0xFF; 4];
-
-type Header = [u8; 48];
+/// The tag of whatever is under way.
+const TAG: Itt = Itt(1);
 
 /// STATUS, then SENSE KEY, ADDITIONAL SENSE CODE and QUALIFIER.
 pub(crate) type Answer = (u8, [u8; 3]);
@@ -28,9 +23,8 @@ pub(crate) type Answer = (u8, [u8; 3]);
 /// A session with LUN 0.
 pub(crate) struct Wire {
     stream: TcpStream,
-    cmd_sn: u32,
-    exp_stat_sn: u32,
-    tag: u32,
+    cmd_sn: CmdSn,
+    exp_stat_sn: StatSn,
 }
 
 impl Wire {
@@ -39,12 +33,16 @@ impl Wire {
         let stream = TcpStream::connect(portal).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut wire = Self { stream, cmd_sn: 1, exp_stat_sn: 0, tag: 0 };
-        let keys = format!("InitiatorName={initiator}\0SessionType=Normal\0TargetName={target}\0");
-        let mut header = header(IMMEDIATE | LOGIN, TRANSIT);
-        header[8] = 0x80;
-        let (header, _) = wire.ask(header, keys.as_bytes());
-        assert_eq!(header[36..38], [0, 0], "the login is refused");
+        let mut wire = Self { stream, cmd_sn: CmdSn(1), exp_stat_sn: StatSn(0) };
+        let mut text = Vec::new();
+        for (key, value) in [("InitiatorName", initiator), ("SessionType", "Normal"), ("TargetName", target)] {
+            emit_key(&mut text, key, value);
+        }
+        let login = LoginRequest { itt: TAG, ..LoginRequest::new([0x80, 0, 0, 0, 0, 0], wire.cmd_sn) };
+        wire.send(&Request::Login(login), &text);
+        let Response::Login(granted) = wire.receive().0 else { panic!() };
+        assert_eq!(granted.status, LoginStatus::SUCCESS, "the login is refused");
+        wire.exp_stat_sn = granted.numbers.stat_sn.next();
         wire
     }
 
@@ -56,80 +54,76 @@ impl Wire {
 
     /// The same without waiting for [`Wire::answer`].
     pub(crate) fn send_command(&mut self, cdb: &[u8], data: &[u8]) {
-        let mut header = header(SCSI_COMMAND, FINAL | if data.is_empty() { 1 } else { WRITE });
-        header[20..24].copy_from_slice(&u32::try_from(data.len()).unwrap().to_be_bytes());
-        header[32..32 + cdb.len()].copy_from_slice(cdb);
-        self.send(header, data);
-        self.cmd_sn += 1;
+        let mut cdb = cdb.to_vec();
+        cdb.resize(16, 0);
+        let command = ScsiCommand {
+            immediate: false,
+            is_final: true,
+            read: false,
+            write: !data.is_empty(),
+            attribute: Attribute::Simple,
+            lun: 0,
+            itt: TAG,
+            expected_data_transfer_length: u32::try_from(data.len()).unwrap(),
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+            cdb,
+            bidirectional_read_length: None,
+        };
+        self.send(&Request::ScsiCommand(command), data);
+        self.cmd_sn = self.cmd_sn.next();
     }
 
     /// What the command is answered with.
     pub(crate) fn answer(&mut self) -> Answer {
-        let (header, data) = self.receive();
-        assert_eq!(header[0], SCSI_RESPONSE);
-        // SENSE LENGTH, and fixed format sense data behind it.
-        let sense = if data.is_empty() { [0; 3] } else { [data[4], data[14], data[15]] };
-        (header[3], sense)
+        let (Response::ScsiResponse(response), data) = self.receive() else { panic!() };
+        assert_eq!(response.itt, TAG);
+        self.exp_stat_sn = response.numbers.stat_sn.next();
+        let sense = Sense::parse(parse_sense(&data)).map_or([0; 3], |Sense { key, asc, ascq }| [key, asc, ascq]);
+        (response.status, sense)
     }
 
     /// LOGICAL UNIT RESET, until it is answered.
     pub(crate) fn reset(&mut self) {
-        let mut header = header(IMMEDIATE | TASK_MANAGEMENT, FINAL | LOGICAL_UNIT_RESET);
-        header[20..24].copy_from_slice(&NONE);
-        let (header, _) = self.ask(header, &[]);
-        assert_eq!(header[2], 0, "not complete");
+        let reset = TaskManagementRequest {
+            immediate: true,
+            function: Function::LogicalUnitReset,
+            lun: 0,
+            itt: TAG,
+            referenced_task_tag: Itt::RESERVED,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+            ref_cmd_sn: CmdSn(0),
+            exp_data_sn: 0,
+        };
+        self.send(&Request::TaskManagement(reset), &[]);
+        let Response::TaskManagement(done) = self.receive().0 else { panic!() };
+        assert_eq!(done.response, FunctionResponse::Complete);
+        self.exp_stat_sn = done.numbers.stat_sn.next();
     }
 
-    fn ask(&mut self, header: Header, data: &[u8]) -> (Header, Vec<u8>) {
-        self.send(header, data);
-        self.receive()
+    fn send(&mut self, request: &Request, data: &[u8]) {
+        let data = if data.is_empty() { vec![] } else { vec![data.to_vec().into()] };
+        self.stream.write_all(&Transmit::new(&request.emit(), data, Digests::default()).to_vec()).unwrap();
     }
 
-    fn send(&mut self, mut header: Header, data: &[u8]) {
-        self.tag += 1;
-        header[16..20].copy_from_slice(&self.tag.to_be_bytes());
-        self.send_tagged(header, data);
-    }
-
-    fn send_tagged(&mut self, mut header: Header, data: &[u8]) {
-        header[4..8].copy_from_slice(&u32::try_from(data.len()).unwrap().to_be_bytes());
-        header[24..28].copy_from_slice(&self.cmd_sn.to_be_bytes());
-        header[28..32].copy_from_slice(&self.exp_stat_sn.to_be_bytes());
-        let padding = [0; 3];
-        let padding = &padding[..data.len().next_multiple_of(4) - data.len()];
-        self.stream.write_all(&[&header, data, padding].concat()).unwrap();
-    }
-
-    /// What answers the newest request.
-    fn receive(&mut self) -> (Header, Vec<u8>) {
+    /// The next answer that is no ping.
+    fn receive(&mut self) -> (Response, Vec<u8>) {
         loop {
-            let mut header = [0; 48];
-            self.stream.read_exact(&mut header).unwrap();
-            let length = usize::try_from(u32::from_be_bytes([0, header[5], header[6], header[7]])).unwrap();
+            let mut bhs = [0; BHS_BYTES];
+            self.stream.read_exact(&mut bhs).unwrap();
+            let header = Header { bhs, ahs: Vec::new() };
+            let length = header.data_segment_length();
             let mut data = vec![0; length.next_multiple_of(4)];
             self.stream.read_exact(&mut data).unwrap();
             data.truncate(length);
-            if header[0] == NOP_IN {
-                self.answer_ping(&header);
-                continue;
-            }
-            assert_eq!(header[16..20], self.tag.to_be_bytes());
-            self.exp_stat_sn = u32::from_be_bytes([header[24], header[25], header[26], header[27]]).wrapping_add(1);
-            return (header, data);
+            let ping = match Response::parse(&header).unwrap() {
+                Response::NopIn(ping) => ping,
+                answer => return (answer, data),
+            };
+            let (cmd_sn, exp_stat_sn) = (self.cmd_sn, self.exp_stat_sn);
+            let (lun, itt, ttt) = (ping.lun, Itt::RESERVED, ping.ttt);
+            self.send(&Request::NopOut(NopOut { immediate: true, lun, itt, ttt, cmd_sn, exp_stat_sn }), &[]);
         }
     }
-
-    fn answer_ping(&mut self, ping: &Header) {
-        let mut header = header(IMMEDIATE | NOP_OUT, FINAL);
-        header[8..16].copy_from_slice(&ping[8..16]);
-        header[16..20].copy_from_slice(&NONE);
-        header[20..24].copy_from_slice(&ping[20..24]);
-        self.send_tagged(header, &[]);
-    }
-}
-
-fn header(opcode: u8, flags: u8) -> Header {
-    let mut header = [0; 48];
-    (header[0], header[1]) = (opcode, flags);
-    header
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use iscsi_target::pdu::command::{Attribute, ScsiCommand};
 use iscsi_target::pdu::digest::Digests;
-use iscsi_target::pdu::login::{LoginRequest, LoginStatus, Stage};
+use iscsi_target::pdu::login::{LoginRequest, LoginStatus};
 use iscsi_target::pdu::text::emit_key;
 use iscsi_target::pdu::{BHS_BYTES, CmdSn, Header, Itt, Request, Response, StatSn, Transmit};
 use socket2::{Domain, Socket, Type};
@@ -94,20 +94,7 @@ impl Victim {
 }
 
 fn login(isid: u8) -> Request {
-    Request::Login(LoginRequest {
-        transit: true,
-        text_continues: false,
-        current_stage: Stage::Operational,
-        next_stage: Stage::FullFeature,
-        version_max: 0,
-        version_min: 0,
-        isid: [0x80, 0, 0, 0, 0, isid],
-        tsih: 0,
-        itt: Itt(0),
-        cid: 0,
-        cmd_sn: CmdSn(1),
-        exp_stat_sn: StatSn(0),
-    })
+    Request::Login(LoginRequest::new([0x80, 0, 0, 0, 0, isid], CmdSn(1)))
 }
 
 fn send(stream: &mut TcpStream, header: &Header, data: Vec<u8>) -> Result<(), &'static str> {

@@ -4,7 +4,6 @@ use super::*;
 use crate::pdu::command::{Attribute, Residual, ScsiCommand, ScsiResponse, parse_sense};
 use crate::pdu::data::DataOut;
 use crate::pdu::digest::Digests;
-use crate::pdu::login::Stage;
 use crate::pdu::logout::{LogoutOutcome, LogoutReason, LogoutRequest};
 use crate::pdu::nop::NopOut;
 use crate::pdu::r2t::R2t;
@@ -156,20 +155,7 @@ impl Bench {
 }
 
 fn login() -> Request {
-    Request::Login(LoginRequest {
-        transit: true,
-        text_continues: false,
-        current_stage: Stage::Operational,
-        next_stage: Stage::FullFeature,
-        version_max: 0,
-        version_min: 0,
-        isid: [0; 6],
-        tsih: 0,
-        itt: Itt(0),
-        cid: 3,
-        cmd_sn: CmdSn(FIRST),
-        exp_stat_sn: StatSn(0),
-    })
+    Request::Login(LoginRequest { cid: 3, ..LoginRequest::new([0; 6], CmdSn(FIRST)) })
 }
 
 /// The `nth` command of the session; its task tag is the same number.

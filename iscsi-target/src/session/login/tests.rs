@@ -2,7 +2,6 @@ use super::*;
 
 mod authentication;
 
-use crate::pdu::StatSn;
 use crate::pdu::digest::Digests;
 use crate::session::access::tests::open;
 
@@ -18,17 +17,10 @@ fn portal() -> PortalConfig {
 fn request(transit: bool, current_stage: Stage, next_stage: Stage) -> LoginRequest {
     LoginRequest {
         transit,
-        text_continues: false,
         current_stage,
         next_stage,
-        version_max: 0,
-        version_min: 0,
-        isid: [0x80, 1, 2, 3, 4, 5],
-        tsih: 0,
         itt: Itt(1),
-        cid: 0,
-        cmd_sn: CmdSn(1),
-        exp_stat_sn: StatSn(0),
+        ..LoginRequest::new([0x80, 1, 2, 3, 4, 5], CmdSn(1))
     }
 }
 
