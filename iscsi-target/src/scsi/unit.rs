@@ -336,13 +336,8 @@ impl LogicalUnit {
                 return Err(Sense::from(SenseCode { key: SenseKey::NotReady, asc: why.asc, ascq: why.ascq }).into());
             }
         }
-        let shared = self.followed();
-        let sanitize = shared.and_then(|shared| shared.sanitize.as_ref());
-        if let Some(sense) = sanitize.and_then(|now| now.refuses(row, self.config.blocks)) {
+        if let Some(sense) = self.followed().and_then(|shared| shared.refuses(row, self.config.blocks)) {
             return Err(sense.into());
-        }
-        if row.order.needs_medium() && shared.is_some_and(|shared| shared.medium.ejected) {
-            return Err(Sense::from(SenseCode::MEDIUM_NOT_PRESENT).into());
         }
         if row.order == Order::Write && self.is_protected_from(nexus) {
             return Err(Sense::from(SenseCode::WRITE_PROTECTED).into());

@@ -81,32 +81,33 @@ const EVERYONE: [Option<What>; 5] =
 /// What is to be kept.
 #[must_use]
 pub fn record(state: &State) -> Record {
-    let State { table, serial, sanitize, .. } = state;
-    let mut outliving = State { serial: *serial, sanitize: sanitize.clone(), ..State::default() };
-    if state.is_kept() {
-        outliving.table = table.clone();
-    }
-    let kept = if state.is_kept() || sanitize.is_some() { emit(&outliving).len() } else { 0 };
+    let [outliving, table, _] = parts(state);
+    let kept = match &state.sanitize {
+        _ if state.is_kept() => outliving.len() + table.len(),
+        Some(_) => outliving.len(),
+        None => 0,
+    };
     Record { kept: u32::try_from(kept).unwrap_or(u32::MAX), bytes: emit(state).into() }
 }
 
 /// The bytes.
 #[must_use]
 pub fn emit(state: &State) -> Vec<u8> {
-    if *state == State::default() {
-        return Vec::new();
+    if *state == State::default() { Vec::new() } else { parts(state).concat() }
+}
+
+/// What outlives a loss of power in any case, what does if it is to, and what does not.
+fn parts(state: &State) -> [Vec<u8>; 3] {
+    let State { table, serial, sanitize, .. } = state;
+    let (mut of_table, mut volatile) = (Vec::new(), Vec::new());
+    let kept = State { table: table.clone(), serial: *serial, sanitize: sanitize.clone(), ..State::default() };
+    if *state != kept {
+        emit_volatile(state, &mut volatile);
     }
-    let State { table, reserved_by, medium, protected, serial: _, sanitize: _, effects } = state;
-    let mut bytes = emit_outliving(state);
-    let is_all = reserved_by.is_none() && *medium == Medium::default() && !protected && *effects == Effects::default();
-    if is_all && *table == Table::default() {
-        return bytes;
+    if !volatile.is_empty() || *table != Table::default() {
+        emit_table(table, &mut of_table);
     }
-    emit_table(table, &mut bytes);
-    if !is_all {
-        emit_volatile(state, &mut bytes);
-    }
-    bytes
+    [emit_outliving(state), of_table, volatile]
 }
 
 fn emit_outliving(state: &State) -> Vec<u8> {

@@ -7,12 +7,12 @@
 use super::document;
 use crate::scsi::attention::Attention;
 use crate::scsi::medium::Medium;
-use crate::scsi::opcodes::Reserved;
+use crate::scsi::opcodes::{Order, Reserved, Row};
 use crate::scsi::reservation::Nexus;
 use crate::scsi::reservation::request::Request;
 use crate::scsi::reservation::table::{Effects, Everyone, Refusal, Table, What};
 use crate::scsi::sanitize::{self, Sanitize};
-use crate::scsi::sense::SenseCode;
+use crate::scsi::sense::{Sense, SenseCode};
 
 /// What an initiator, or the unit itself, wants of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,18 @@ impl State {
             Some(_) => None,
             None => self.table.bars(nexus),
         }
+    }
+
+    /// What a command of this row is refused with, whoever sent it, on a unit of so many blocks.
+    #[must_use]
+    pub fn refuses(&self, row: &Row, blocks: u64) -> Option<Sense> {
+        if let Some(sense) = self.sanitize.as_ref().and_then(|now| now.refuses(row, blocks)) {
+            return Some(sense);
+        }
+        if row.order.needs_medium() && self.medium.ejected {
+            return Some(SenseCode::MEDIUM_NOT_PRESENT.into());
+        }
+        (row.order == Order::Write && self.protected).then(|| SenseCode::WRITE_PROTECTED.into())
     }
 
     /// What it is after `who` got what it wants; the same if that changes nothing. `ports` are all relative target ports.

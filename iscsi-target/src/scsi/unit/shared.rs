@@ -10,7 +10,7 @@ use super::{Access, LogicalUnit, Nexus, Verdict};
 use crate::scsi::attention::Attention;
 use crate::scsi::block::BlockIo;
 use crate::scsi::decode::Operation;
-use crate::scsi::opcodes::{self, Order, Row};
+use crate::scsi::opcodes::{self, Row};
 use crate::scsi::reservation::table::{Everyone, Refusal, What};
 use crate::scsi::reservation::{self, report, request};
 use crate::scsi::sanitize::{self, Sanitize};
@@ -104,10 +104,12 @@ impl LogicalUnit {
     /// What those have left behind whose sessions with this head are gone, and how it ends.
     #[must_use]
     pub fn left_behind(&self) -> Vec<Wished> {
-        let is_gone = |who: &reservation::Nexus| {
-            self.is_mine(who.relative_port) && self.nexuses.values().all(|nexus| nexus.name != *who)
-        };
-        self.held_by(is_gone, &Wish::Release)
+        self.held_by(|who| self.is_gone(who), &Wish::Release)
+    }
+
+    /// Whether it was a nexus of this head.
+    fn is_gone(&self, who: &reservation::Nexus) -> bool {
+        self.is_mine(who.relative_port) && self.nexuses.values().all(|nexus| nexus.name != *who)
     }
 
     /// What clients of the other head hold, and how it ends when that head is gone.
@@ -128,7 +130,7 @@ impl LogicalUnit {
     /// What keeps each nexus out.
     pub(super) fn bar(&mut self) {
         // Of a holder that is gone the state will say so in a moment.
-        let is_left = self.left_behind().iter().any(|left| left.wish == Wish::Release);
+        let is_left = self.shared.reserved_by.as_ref().is_some_and(|holder| self.is_gone(holder));
         let state = if is_left { &State::default() } else { &self.shared };
         for nexus in self.nexuses.values_mut() {
             nexus.barred_by = state.bars(&nexus.name);
@@ -198,14 +200,8 @@ impl LogicalUnit {
 
     /// The gate for a command that the other head has let in by what it knew.
     fn refuses_asked(&self, who: &reservation::Nexus, row: &Row) -> Option<Response> {
-        if let Some(sense) = self.sanitize().and_then(|now| now.refuses(row, self.config.blocks)) {
+        if let Some(sense) = self.shared.refuses(row, self.config.blocks) {
             return Some(Response::check(sense));
-        }
-        if row.order.needs_medium() && self.shared.medium.ejected {
-            return Some(Response::check(SenseCode::MEDIUM_NOT_PRESENT));
-        }
-        if row.order == Order::Write && self.shared.protected {
-            return Some(Response::check(SenseCode::WRITE_PROTECTED));
         }
         let is_barred = self.shared.bars(who).is_some_and(|held| row.reservation.conflicts_with(held));
         is_barred.then(|| Response::status(Status::ReservationConflict))
