@@ -10,7 +10,7 @@ use super::{Lun, io_result};
 use crate::scsi::block::{self, BlockIo, BlockOp, IoError, IoResult};
 
 /// Bytes of one step, so that a long operation leaves room for others.
-const STEP_BYTES: u64 = 1 << 20;
+pub(super) const STEP_BYTES: u64 = 1 << 20;
 /// Bytes of one step that makes a hole: it takes no memory, but where the disk has to write zeroes it takes its time.
 const HOLE_BYTES: u64 = 8 << 20;
 
@@ -129,19 +129,23 @@ impl Lun {
     }
 
     async fn write_same(&self, caller: &Caller, extent: Extent, pattern: Option<&Payload>) -> Result<(), IoError> {
-        let block = usize::try_from(self.block_bytes).expect("512 or 4096");
         let step = extent.blocks.min(STEP_BYTES / u64::from(self.block_bytes));
-        let mut buffer = self.pool.take(usize::try_from(step).expect("a step is small") * block);
-        match pattern {
-            Some(pattern) => buffer.chunks_exact_mut(block).for_each(|part| part.copy_from_slice(pattern)),
-            None => buffer.fill(0),
-        }
-        let data = Blocks::new(buffer.freeze(), self.block_bytes).ok_or(IoError::Aborted)?;
+        let data = self.filled(pattern.map_or(&[0], |pattern| pattern), step).ok_or(IoError::Aborted)?;
         for extent in self.cut(extent) {
             let data = data.slice(0, extent.blocks);
             self.one(caller, Operation::Write { extent, data, fua: false }).await?;
         }
         Ok(())
+    }
+
+    /// So many blocks, at least one, each of them `pattern` over and over from its beginning.
+    pub(super) fn filled(&self, pattern: &[u8], blocks: u64) -> Option<Blocks> {
+        let block = usize::try_from(self.block_bytes).expect("512 or 4096");
+        let mut buffer = self.pool.take(usize::try_from(blocks).expect("a step is small") * block);
+        let (first, others) = buffer.split_at_mut(block);
+        first.chunks_mut(pattern.len()).for_each(|part| part.copy_from_slice(&pattern[..part.len()]));
+        others.chunks_exact_mut(block).for_each(|other| other.copy_from_slice(first));
+        Blocks::new(buffer.freeze(), self.block_bytes)
     }
 }
 

@@ -10,16 +10,15 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Lun;
+use super::execute::STEP_BYTES;
 use super::reservations::By;
 use super::tasks::{Underway, Waiting, op_id};
 use crate::scsi::Response;
 use crate::scsi::attention::Attention;
-use crate::scsi::sanitize::{Method, Place, Report, Sanitize};
+use crate::scsi::sanitize::{Place, Report, Sanitize};
 use crate::scsi::shared::state::Wish;
 use crate::scsi::unit::{Access, Wished};
 
-/// Bytes of one step.
-const STEP_BYTES: u64 = 1 << 20;
 /// How far it is is kept after so many bytes, or a hundredth of the unit.
 const REPORT_BYTES: u64 = 64 << 20;
 /// It is kept after this long in any case: a unit that changes its owner all the time has to get on as well.
@@ -138,8 +137,8 @@ impl Lun {
 
     /// One pass, from a place of it to the end of the unit, which may grow meanwhile.
     async fn pass(&self, operation: &Sanitize, from: Place, pace: &mut Pace) -> Result<(), Stop> {
-        let filled = self.filled(&operation.method, from.pass);
         let step = STEP_BYTES / u64::from(self.block_bytes);
+        let filled = operation.method.filling(from.pass).and_then(|pattern| self.filled(&pattern, step));
         let blocks = || self.unit.borrow().config().blocks;
         let report_after = (REPORT_BYTES / u64::from(self.block_bytes)).max(blocks() / 100);
         let (mut lba, mut reported, mut reported_at) = (from.lba, from.lba, Instant::now());
@@ -161,17 +160,6 @@ impl Lun {
             }
         }
         Ok(())
-    }
-
-    /// What one step writes.
-    fn filled(&self, method: &Method, pass: u8) -> Option<Blocks> {
-        let filling = method.filling(pass)?;
-        let block = usize::try_from(self.block_bytes).expect("512 or 4096");
-        let mut buffer = self.pool.take(usize::try_from(STEP_BYTES).expect("a step is small"));
-        for of_block in buffer.chunks_exact_mut(block) {
-            of_block.chunks_mut(filling.len()).for_each(|part| part.copy_from_slice(&filling[..part.len()]));
-        }
-        Blocks::new(buffer.freeze(), self.block_bytes)
     }
 
     async fn drain(&self) -> Result<(), Stop> {
