@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use iscsi_target::initiator::command::{Answer, Command, Sense, lun_bytes};
 use iscsi_target::initiator::engine::{Engine, EngineOptions};
+use iscsi_target::initiator::multipath::IoId;
 use iscsi_target::initiator::path::Clock;
 use iscsi_target::initiator::session::SessionOptions;
 use iscsi_target::pdu::digest::Digests;
@@ -55,8 +56,7 @@ impl Pair {
         let config = folder.join("pair.toml");
         fs::write(&config, configuration(&folder, addresses, luns)).unwrap();
         for (name, _) in luns {
-            let done = targetctl(&config, &["disk", "init", name, "--size", "128MiB"]).output().unwrap();
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            operate(&config, &["disk", "init", name, "--size", "128MiB"]);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let portals = addresses[..2].to_vec();
@@ -80,9 +80,8 @@ impl Pair {
 
     /// End all heads at once, as a loss of power does.
     pub(crate) fn kill_heads(&mut self) {
-        for mut head in self.heads.drain(..) {
-            head.kill().unwrap();
-            head.wait().unwrap();
+        while !self.heads.is_empty() {
+            self.kill_first_head();
         }
     }
 
@@ -104,15 +103,13 @@ impl Pair {
 
     /// Let a head own a LUN.
     pub(crate) fn hand_over(&self, lun: &str, to: &str) {
-        let done = targetctl(&self.config, &["--head", "a", "handover", lun, "--to", to]).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        operate(&self.config, &["--head", "a", "handover", lun, "--to", to]);
     }
 
     /// Go on without what both heads have lost, as soon as head a says that it is lost.
     pub(crate) fn accept_loss(&self, lun: &str) {
         self.await_all("acknowledged data");
-        let done = targetctl(&self.config, &["--head", "a", "lun", "accept-loss", lun]).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        operate(&self.config, &["--head", "a", "lun", "accept-loss", lun]);
     }
 
     /// A moment from now.
@@ -182,6 +179,18 @@ impl Lun<'_> {
         self.pair.runtime.block_on(self.engine.execute(command, deadline)).expect("an answer in time")
     }
 
+    /// The answer to the one command that was submitted.
+    pub(crate) fn answer(&mut self) -> (IoId, Answer) {
+        let since = self.pair.clock.now();
+        loop {
+            if let Some(answered) = self.engine.take_result() {
+                return answered;
+            }
+            assert!(self.pair.clock.now() < since + PATIENCE, "no answer in time");
+            self.pair.runtime.block_on(self.engine.wait(self.pair.soon()));
+        }
+    }
+
     /// Write whole blocks.
     pub(crate) fn write(&mut self, lba: u64, data: &[u8]) {
         let blocks = u32::try_from(data.len()).unwrap() / self.block_bytes;
@@ -196,6 +205,11 @@ impl Lun<'_> {
         assert_eq!(answer.status, GOOD);
         answer.data
     }
+}
+
+fn operate(config: &Path, arguments: &[&str]) {
+    let done = targetctl(config, arguments).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// `targetctl` with these arguments.
