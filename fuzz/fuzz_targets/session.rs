@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use iscsi_target::pdu::data::DataOut;
 use iscsi_target::pdu::digest::Digests;
-use iscsi_target::pdu::login::{LoginRequest};
+use iscsi_target::pdu::login::LoginRequest;
 use iscsi_target::pdu::r2t::R2t;
 use iscsi_target::pdu::task_mgmt::FunctionResponse;
 use iscsi_target::pdu::text::emit_key;
