@@ -15,6 +15,10 @@ ssh_options+=(-o ConnectTimeout=2 -o ServerAliveInterval=10 -o ControlMaster=aut
 build_guest() { "$root/tests/lab/guest/build" "$cache"; }
 
 # boot_guest NUMBER: returns when it answers.
+#
+# Programs are loaded at the same addresses each time (norandmaps): the emulator keeps translated code by its address. At
+# random ones every new process fills its gigabyte with the same code once more, within 45 s, and when it is full, all of
+# it is thrown away: the guest stands still for a tenth of a second, and longer than that until it is translated again.
 boot_guest() {
     local number=$1 networks=(lab client) network card=0 arguments=()
     has_link br-lab || make_lab_network || return 1
@@ -27,7 +31,7 @@ boot_guest() {
     done
     qemu-system-x86_64 -accel tcg,thread=multi -machine q35 -cpu max,-la57,-svm -smp 2 -m "$memory_mib" \
         -nodefaults -no-user-config -display none -no-reboot -device virtio-rng-pci \
-        -kernel "$cache/vmlinux" -initrd "$cache/initramfs" -append 'console=ttyS0 quiet panic=-1' \
+        -kernel "$cache/vmlinux" -initrd "$cache/initramfs" -append 'console=ttyS0 quiet panic=-1 norandmaps' \
         -serial "file:$work/console.$number" \
         -drive "file=$cache/root.img,format=raw,if=none,id=root,snapshot=on" \
         -device virtio-blk-pci,drive=root "${arguments[@]}" >"$work/qemu.$number" 2>&1 </dev/null &
