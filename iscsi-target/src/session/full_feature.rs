@@ -10,6 +10,7 @@ use super::answer::Announced;
 use super::discovery::TextExchange;
 use super::event::{CloseReason, Event, ProtocolViolation, SessionType, TaskId};
 use super::keys::Negotiation;
+use super::limits::MIN_DATA_SEGMENT_BYTES;
 use super::outbox::Outbox;
 use super::portal::PortalConfig;
 use super::task::{Task, TaskStage};
@@ -65,10 +66,13 @@ type Outcome = Result<(Awaited, Place), CloseReason>;
 const DONE: (Awaited, Place) = (Awaited::Nothing, Place::Discard);
 
 impl Io {
-    /// Refuse a PDU (RFC 7143 11.17).
+    /// Refuse a PDU, and send its header back (RFC 7143 11.17): of one that is made long by additional segments, no more
+    /// than every initiator takes.
     pub(super) fn reject(&mut self, reason: RejectReason, header: &Header) {
         let reject = Reject { reason, numbers: Numbers::default(), data_sn: 0 };
-        self.outbox.push(Response::Reject(reject), header.to_vec());
+        let mut refused = header.to_vec();
+        refused.truncate(MIN_DATA_SEGMENT_BYTES as usize);
+        self.outbox.push(Response::Reject(reject), refused);
     }
 
     /// Whether a request is to be taken. One outside the window is ignored.

@@ -6,6 +6,7 @@ use super::SessionType;
 use super::chap::SecurityKeys;
 use super::limits::{
     FIRST_BURST_BYTES, LOGIN_DATA_SEGMENT_BYTES, MAX_BURST_BYTES, MAX_NAME_BYTES, MAX_OUTSTANDING_R2T,
+    MIN_DATA_SEGMENT_BYTES,
 };
 use crate::pdu::digest::Digests;
 use crate::pdu::login::LoginStatus;
@@ -114,7 +115,7 @@ const fn data_key(name: &'static str, rule: Rule) -> Key {
     Key { name, usable: Use::Operational, in_discovery: false, rule }
 }
 
-const LENGTHS: RangeInclusive<u32> = 512..=(1 << 24) - 1;
+const LENGTHS: RangeInclusive<u32> = MIN_DATA_SEGMENT_BYTES..=(1 << 24) - 1;
 const DIGESTS: &[&str] = &["CRC32C", "None"];
 
 static KEYS: &[Key] = &[

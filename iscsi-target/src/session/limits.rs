@@ -13,6 +13,8 @@ pub const MAX_TASK_MANAGEMENT: usize = 16;
 pub const MAX_RECV_DATA_SEGMENT_BYTES: u32 = 256 << 10;
 /// What both sides take before anything is declared (RFC 7143 13.12), and throughout the login.
 pub const LOGIN_DATA_SEGMENT_BYTES: u32 = 8192;
+/// The least that either side may declare, as MaxRecvDataSegmentLength and as lengths of bursts (RFC 7143 13.12 to 13.14).
+pub const MIN_DATA_SEGMENT_BYTES: u32 = 512;
 /// MaxBurstLength that we accept at most: bytes of one R2T.
 pub const MAX_BURST_BYTES: u32 = 1 << 20;
 /// FirstBurstLength that we accept at most: unsolicited bytes of one command.

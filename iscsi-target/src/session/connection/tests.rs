@@ -678,6 +678,18 @@ fn snack_is_rejected() {
 }
 
 #[test]
+fn what_comes_back_of_a_rejected_header_is_no_longer_than_every_initiator_takes() {
+    let mut bench = Bench::eager(1 << 20);
+    let mut header = [0; 48 + 255 * 4];
+    header[0] = crate::pdu::opcode::SNACK;
+    header[4] = 255;
+    bench.send_bytes(&header);
+    let pdus = bench.receive();
+    assert_eq!(reject_reason(&pdus[0]), RejectReason::CommandNotSupported);
+    assert_eq!(pdus[0].1, header[..512]);
+}
+
+#[test]
 fn the_target_may_speak_first() {
     let mut bench = Bench::eager(1 << 20);
     bench.connection.send_async(&AsyncNotice::ScsiEvent { lun: LUN, sense: vec![0x70, 0, 6] });
