@@ -224,7 +224,7 @@ impl Game {
     fn manage(&mut self, input: &mut Input<'_>) {
         let [what, which] = input.array();
         let which = usize::from(which);
-        match what % 6 {
+        match what % 7 {
             0 if !self.functions.is_empty() => {
                 let id = self.functions.remove(which % self.functions.len());
                 self.connection.handle_task_management_done(id, FunctionResponse::Complete);
@@ -245,6 +245,7 @@ impl Game {
                 self.now_ms += u64::from(input.u16());
                 self.connection.handle_timer(self.now_ms);
             }
+            5 => self.connection.handle_logged_out(),
             _ => self.connection.set_arrival_mark(which as u64),
         }
     }

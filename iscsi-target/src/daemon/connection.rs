@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sas_backend::buffer::Pool;
 use tokio::io::Interest;
@@ -30,6 +31,8 @@ use crate::session::{
     TaskId, TaskManagementEvent, TaskManagementFunction,
 };
 
+/// How long the end of a connection may take: for what it leaves behind, and for the last bytes to be sent.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Pieces handed to the kernel in one call.
 const SLICES_MAX: usize = 256;
 /// Bytes taken out of the core for an initiator that reads slowly; one PDU may go beyond it. What waits in the core is
@@ -189,7 +192,7 @@ impl ConnectionHandle {
 
     /// Close it now. With data unread or unsent the kernel resets it, and the initiator notices at once.
     pub(crate) fn reset(&self) {
-        if let Err(error) = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)) {
+        if let Err(error) = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "the connection to {} closes without a reset", self.peer);
         }
         self.closed.set(true);
@@ -308,7 +311,6 @@ impl ConnectionHandle {
 
     /// Send what is left, but not for ever.
     async fn finish(&self) -> io::Result<()> {
-        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
         self.flush();
         let rest = async {
             while !self.closed.get() && !self.outgoing.borrow().is_empty() {
@@ -454,9 +456,22 @@ impl ConnectionHandle {
     }
 
     fn on_logged_out(&self) {
-        for lun in self.registry.luns() {
-            drop(lun.end_tasks(Victims::Nexus(self.nexus)));
-        }
+        let Some(this) = self.this.upgrade() else { return };
+        tokio::task::spawn_local(async move { this.let_out().await });
+    }
+
+    /// Let an initiator out. When it is told so, nothing that it has sent happens any more, and nothing that it held with
+    /// its session is held; but it does not wait for that for ever.
+    async fn let_out(&self) {
+        let end = async {
+            for lun in self.registry.luns() {
+                lun.end_tasks(Victims::Nexus(self.nexus)).await.ok();
+                lun.part_with(self.nexus).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, end).await.ok();
+        self.core.borrow_mut().handle_logged_out();
+        self.wake.notify_one();
     }
 }
 

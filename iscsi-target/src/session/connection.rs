@@ -1,8 +1,8 @@
 //! The connection itself: phases, time, and the door between bytes and requests.
 //!
 //! ```text
-//!  Login --complete--> Granting --granted--> FullFeature --logout, violation, silence--> Closing
-//!    \___________________\________refused, timeout______________________________________^
+//!  Login --complete--> Granting --granted--> FullFeature --logout--> LoggingOut --logged out--> Closing
+//!    \___________________\______________________\____refused, violation, silence_____________^
 //! ```
 
 use std::collections::VecDeque;
@@ -17,10 +17,10 @@ use super::discovery::TextExchange;
 use super::event::{
     AsyncNotice, CloseReason, Event, LoginDetails, ProtocolViolation, SessionType, TaskId, TaskManagementId,
 };
-use super::full_feature::{Awaited, FullFeature, Io};
+use super::full_feature::{Awaited, Ending, FullFeature, Io};
 use super::limits::{
-    LINGER_MS, LOGIN_DATA_SEGMENT_BYTES, LOGIN_TIMEOUT_MS, MAX_RECV_DATA_SEGMENT_BYTES, PING_INTERVAL_MS,
-    PING_TIMEOUT_MS, QUEUE_DEPTH,
+    LINGER_MS, LOGIN_DATA_SEGMENT_BYTES, LOGIN_TIMEOUT_MS, LOGOUT_TIMEOUT_MS, MAX_RECV_DATA_SEGMENT_BYTES,
+    PING_INTERVAL_MS, PING_TIMEOUT_MS, QUEUE_DEPTH,
 };
 use super::login::{CompleteLogin, Login, LoginAnswer, Step, refusal};
 use super::outbox::Outbox;
@@ -30,6 +30,7 @@ use crate::pdu::async_msg::{AsyncEvent, AsyncMessage};
 use crate::pdu::command::emit_sense;
 use crate::pdu::framer::{Framer, Item, Place};
 use crate::pdu::login::{LoginRequest, LoginStatus};
+use crate::pdu::logout::LogoutResponse;
 use crate::pdu::nop::NopIn;
 use crate::pdu::task_mgmt::FunctionResponse;
 use crate::pdu::{Header, Itt, Numbers, Request, Response, Transmit, Ttt};
@@ -55,6 +56,7 @@ enum Phase {
     Login { login: Login, request: Option<LoginRequest> },
     Granting(Box<CompleteLogin>),
     FullFeature { session: Box<FullFeature>, current: Option<(Header, Awaited)> },
+    LoggingOut(LogoutResponse),
     Closing { reason: CloseReason, is_told: bool, until_ms: Option<u64> },
 }
 
@@ -136,6 +138,14 @@ impl Connection {
         }
     }
 
+    /// Whatever the initiator had here has ended: tell it so, and close.
+    pub fn handle_logged_out(&mut self) {
+        if let Phase::LoggingOut(answer) = &self.phase {
+            self.io.outbox.push(Response::Logout(answer.clone()), Vec::new());
+            self.close(CloseReason::LoggedOut);
+        }
+    }
+
     /// A task was executed. Nothing happens if the initiator does not wait for it any more.
     pub fn handle_response(&mut self, task: TaskId, response: scsi::Response) {
         if let Phase::FullFeature { session, .. } = &mut self.phase {
@@ -174,6 +184,7 @@ impl Connection {
             (Phase::Login { .. } | Phase::Granting(_), _) => self.close_at_once(CloseReason::LoginTimeout),
             (Phase::FullFeature { .. }, Some(_)) => self.close_at_once(CloseReason::PingTimeout),
             (Phase::FullFeature { .. }, None) => self.ping(now_ms),
+            (Phase::LoggingOut(_), _) => self.close_at_once(CloseReason::LoggedOut),
             (Phase::Closing { until_ms: Some(_), .. }, _) => self.io.outbox.clear(),
             (Phase::Closing { until_ms, .. }, _) => *until_ms = Some(now_ms + LINGER_MS),
         }
@@ -238,6 +249,7 @@ impl Connection {
                 Some(pinged_ms) => pinged_ms + PING_TIMEOUT_MS,
                 None => last_received_ms + PING_INTERVAL_MS,
             }),
+            Phase::LoggingOut(_) => Some(last_received_ms + LOGOUT_TIMEOUT_MS),
             Phase::Closing { .. } if self.io.outbox.is_empty() => None,
             // The time for what is left to be sent begins when the shell says what time it is.
             Phase::Closing { until_ms, .. } => Some(until_ms.unwrap_or(last_received_ms)),
@@ -248,7 +260,9 @@ impl Connection {
     fn run(&mut self) {
         loop {
             self.is_blocked = !self.io.outbox.has_room();
-            if self.is_blocked || matches!(self.phase, Phase::Granting(_) | Phase::Closing { .. }) {
+            if self.is_blocked
+                || matches!(self.phase, Phase::Granting(_) | Phase::LoggingOut(_) | Phase::Closing { .. })
+            {
                 return;
             }
             match self.framer.poll() {
@@ -278,11 +292,15 @@ impl Connection {
                     place
                 })
             }
-            Phase::Granting(_) | Phase::Closing { .. } => Ok(Place::Discard),
+            Phase::Granting(_) | Phase::LoggingOut(_) | Phase::Closing { .. } => Ok(Place::Discard),
         };
         match outcome {
             Ok(place) => self.framer.place(place),
-            Err(reason) => self.close(reason),
+            Err(Ending::Close(reason)) => self.close(reason),
+            Err(Ending::LogOut(answer)) => {
+                self.phase = Phase::LoggingOut(answer);
+                self.io.events.push_back(Event::LoggedOut);
+            }
         }
     }
 
@@ -299,7 +317,7 @@ impl Connection {
                     session.on_data(&header, &awaited, place, digest_matches, &mut self.io);
                 }
             }
-            Phase::Granting(_) | Phase::Closing { .. } => {}
+            Phase::Granting(_) | Phase::LoggingOut(_) | Phase::Closing { .. } => {}
         }
     }
 

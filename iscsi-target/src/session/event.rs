@@ -39,7 +39,8 @@ pub enum Event {
     Command(CommandEvent),
     /// `handle_task_management_done` ends it.
     TaskManagement(TaskManagementEvent),
-    /// The initiator has logged out: end all tasks of the session. [`Event::Close`] follows.
+    /// The initiator wants to log out: end all tasks of the session, and whatever goes with it. Nothing more is read;
+    /// `handle_logged_out` answers, and [`Event::Close`] follows.
     LoggedOut,
     /// Everything was given out by `poll_transmit`: write it, then close the connection. The last event.
     Close(CloseReason),

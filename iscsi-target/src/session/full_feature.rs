@@ -60,10 +60,24 @@ pub(super) struct FullFeature {
     next_ttt: u32,
 }
 
+/// Why a session takes nothing more.
+#[derive(Debug)]
+pub(super) enum Ending {
+    Close(CloseReason),
+    /// The initiator leaves: this is its answer, once the session is over.
+    LogOut(LogoutResponse),
+}
+
 /// What a header leads to: what its data segment belongs to, and where that goes.
-type Outcome = Result<(Awaited, Place), CloseReason>;
+type Outcome = Result<(Awaited, Place), Ending>;
 
 const DONE: (Awaited, Place) = (Awaited::Nothing, Place::Discard);
+
+impl<T: Into<CloseReason>> From<T> for Ending {
+    fn from(reason: T) -> Self {
+        Self::Close(reason.into())
+    }
+}
 
 impl Io {
     /// Refuse a PDU, and send its header back (RFC 7143 11.17): of one that is made long by additional segments, no more
@@ -123,7 +137,10 @@ impl FullFeature {
             }
             Request::ScsiCommand(command) => self.on_command(command, header, io),
             Request::DataOut(pdu) => Ok(self.on_data_out(&pdu, header, io)),
-            Request::TaskManagement(request) => self.on_task_management(&request, io).map(|()| DONE),
+            Request::TaskManagement(request) => {
+                self.on_task_management(&request, io)?;
+                Ok(DONE)
+            }
             Request::NopOut(nop) => {
                 let awaited = if io.admit(nop.immediate, nop.cmd_sn)? { Awaited::Nop(nop) } else { Awaited::Nothing };
                 Ok((awaited, Place::Memory(Vec::new())))
@@ -133,7 +150,7 @@ impl FullFeature {
                     if io.admit(text.immediate, text.cmd_sn)? { Awaited::Text(text) } else { Awaited::Nothing };
                 Ok((awaited, Place::Memory(Vec::new())))
             }
-            Request::Logout(logout) => self.on_logout(&logout, io).map(|()| DONE),
+            Request::Logout(logout) => self.on_logout(&logout, io),
             Request::Login(_) => {
                 io.reject(RejectReason::ProtocolError, header);
                 Err(ProtocolViolation::LoginInFullFeature.into())
@@ -285,9 +302,9 @@ impl FullFeature {
         }
     }
 
-    fn on_logout(&mut self, logout: &LogoutRequest, io: &mut Io) -> Result<(), CloseReason> {
+    fn on_logout(&self, logout: &LogoutRequest, io: &mut Io) -> Outcome {
         if !io.admit(logout.immediate, logout.cmd_sn)? {
-            return Ok(());
+            return Ok(DONE);
         }
         let response = match logout.reason {
             LogoutReason::CloseSession => LogoutOutcome::Closed,
@@ -298,12 +315,11 @@ impl FullFeature {
         };
         let numbers = Numbers::default();
         let answer = LogoutResponse { response, itt: logout.itt, numbers, time2wait: 0, time2retain: 0 };
-        io.outbox.push(Response::Logout(answer), Vec::new());
-        if response != LogoutOutcome::Closed {
-            return Ok(());
+        if response == LogoutOutcome::Closed {
+            return Err(Ending::LogOut(answer));
         }
-        io.events.push_back(Event::LoggedOut);
-        Err(CloseReason::LoggedOut)
+        io.outbox.push(Response::Logout(answer), Vec::new());
+        Ok(DONE)
     }
 }
 

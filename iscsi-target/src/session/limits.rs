@@ -50,6 +50,8 @@ pub const MAX_OUTBOX_BYTES: usize = 1 << 20;
 
 /// A login must be complete this long after the connection was accepted.
 pub const LOGIN_TIMEOUT_MS: u64 = 15_000;
+/// A logout is answered this long after it was received; if not, the connection just ends.
+pub const LOGOUT_TIMEOUT_MS: u64 = 5_000;
 /// A ping is sent when the initiator was silent for so long.
 pub const PING_INTERVAL_MS: u64 = 10_000;
 /// The connection is closed when the initiator stays silent for so long after a ping.

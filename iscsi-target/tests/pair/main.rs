@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod copy;
+mod endings;
 mod heads;
-mod reset;
 mod sanitize;
 mod wire;
 mod writes;

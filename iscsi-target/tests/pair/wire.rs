@@ -7,6 +7,7 @@ use iscsi_target::initiator::command::Sense;
 use iscsi_target::pdu::command::{Attribute, ScsiCommand, parse_sense};
 use iscsi_target::pdu::digest::Digests;
 use iscsi_target::pdu::login::{LoginRequest, LoginStatus};
+use iscsi_target::pdu::logout::{LogoutOutcome, LogoutReason, LogoutRequest};
 use iscsi_target::pdu::nop::NopOut;
 use iscsi_target::pdu::task_mgmt::{Function, FunctionResponse, TaskManagementRequest};
 use iscsi_target::pdu::text::emit_key;
@@ -100,6 +101,16 @@ impl Wire {
         let Response::TaskManagement(done) = self.receive().0 else { panic!() };
         assert_eq!(done.response, FunctionResponse::Complete);
         self.exp_stat_sn = done.numbers.stat_sn.next();
+    }
+
+    /// Log out; returns when that is answered.
+    pub(crate) fn log_out(mut self) {
+        let reason = LogoutReason::CloseSession;
+        let (cmd_sn, exp_stat_sn) = (self.cmd_sn, self.exp_stat_sn);
+        let logout = LogoutRequest { immediate: true, reason, itt: TAG, cid: 0, cmd_sn, exp_stat_sn };
+        self.send(&Request::Logout(logout), &[]);
+        let Response::Logout(answer) = self.receive().0 else { panic!() };
+        assert_eq!(answer.response, LogoutOutcome::Closed);
     }
 
     fn send(&mut self, request: &Request, data: &[u8]) {

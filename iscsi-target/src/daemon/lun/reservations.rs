@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use replication::Millis;
 use replication::block::Blocks;
 use replication::head::{Event, OpId, Operation, Outcome, Request};
 use sas_backend::superblock::Record;
@@ -202,13 +203,36 @@ impl Lun {
     pub(super) fn on_peer_gone(&self) {
         self.changes_of_reservations.borrow_mut().waiting.retain(|(_, by)| !matches!(by, By::Peer(_)));
         let theirs = self.unit.borrow().held_there();
-        theirs.into_iter().for_each(|wished| self.end_hold(wished));
+        theirs.into_iter().for_each(|wished| drop(self.end_hold(wished)));
     }
 
     /// Somebody holds something whose session is gone.
     pub(super) fn end_left_behind(&self) {
         let left = self.unit.borrow().left_behind();
-        left.into_iter().for_each(|wished| self.end_hold(wished));
+        left.into_iter().for_each(|wished| drop(self.end_hold(wished)));
+    }
+
+    /// A nexus is gone, and what it held has ended for both heads: for as long as that is worth waiting for.
+    pub(crate) async fn part_with(&self, nexus: NexusId) {
+        self.unit.borrow_mut().remove_nexus(nexus);
+        let since = self.clock.now();
+        loop {
+            let settled = self.settled.notified();
+            let left = self.unit.borrow().left_behind();
+            for wished in left {
+                self.end_hold(wished).await.ok();
+            }
+            if self.unit.borrow().left_behind().is_empty() || self.is_in_vain(since) {
+                return;
+            }
+            tokio::time::timeout(SETTLING, settled).await.ok();
+        }
+    }
+
+    /// Whether there is no owner that could do something, or waiting for it has taken long.
+    fn is_in_vain(&self, since: Millis) -> bool {
+        let overdue = self.clock.now().since(since) >= HOLD_MS;
+        overdue || matches!(self.unit.borrow().access(), Access::Standby | Access::Unavailable)
     }
 
     /// Somebody whose commands end by another one's word has to know.
@@ -245,9 +269,7 @@ impl Lun {
             if self.let_owner(who, Wish::Everyone(what), About::Everyone(what)).await.is_ok() {
                 return true;
             }
-            let access = self.unit.borrow().access();
-            let overdue = self.clock.now().since(since) >= HOLD_MS;
-            if overdue || matches!(access, Access::Standby | Access::Unavailable) {
+            if self.is_in_vain(since) {
                 return false;
             }
             // An owner that refuses gives the unit away, and the news of that may still be on its way.
@@ -255,11 +277,11 @@ impl Lun {
         }
     }
 
-    /// Nobody waits for it. While the role is not clear nothing happens; it is tried again when it is.
-    fn end_hold(&self, Wished { who, wish }: Wished) {
+    /// While the role is not clear nothing happens; it is tried again when it is.
+    fn end_hold(&self, Wished { who, wish }: Wished) -> oneshot::Receiver<()> {
         let mut cdb = [0; 16];
         cdb[0] = if matches!(wish, Wish::Prevent(_)) { ALLOW } else { RELEASE };
-        drop(self.let_owner(who, wish, About::Command { cdb, data: Vec::new() }));
+        self.let_owner(who, wish, About::Command { cdb, data: Vec::new() })
     }
 
     /// The owner does this, whichever head it is; what is received says that it has.

@@ -443,7 +443,7 @@ impl Lun {
         self.unit.borrow_mut().add_nexus(nexus, initiator, relative_port);
     }
 
-    /// A nexus is gone.
+    /// A nexus is gone. What it held ends soon.
     pub(crate) fn remove_nexus(&self, nexus: NexusId) {
         self.unit.borrow_mut().remove_nexus(nexus);
         self.end_left_behind();

@@ -626,10 +626,32 @@ fn logout_ends_the_session_after_its_response() {
     }
     bench.send(logout(LogoutReason::CloseConnection, 3), &[]);
     assert!(matches!(bench.connection.poll_event(), Some(Event::LoggedOut)));
-    assert!(bench.connection.poll_event().is_none(), "the response goes first");
+    bench.send(nop_out(Itt(9), true, 1), &[]);
     bench.connection.handle_response(command.task, good(DataIn::None));
+    assert!(bench.receive().is_empty(), "what it had has not ended yet, and nothing else is answered");
+    bench.connection.handle_logged_out();
+    assert!(bench.connection.poll_event().is_none(), "the response goes first");
     let (pdus, reason) = bench.closes();
     assert!(matches!(&pdus[..], [(Response::Logout(answer), _)] if answer.response == LogoutOutcome::Closed));
+    assert_eq!(reason, CloseReason::LoggedOut);
+}
+
+#[test]
+fn a_logout_that_takes_too_long_ends_the_connection() {
+    let mut bench = Bench::eager(1 << 20);
+    let (cmd_sn, exp_stat_sn) = (CmdSn(FIRST), StatSn(0));
+    let reason = LogoutReason::CloseSession;
+    bench.send(
+        Request::Logout(LogoutRequest { immediate: true, reason, itt: Itt(8), cid: 3, cmd_sn, exp_stat_sn }),
+        &[],
+    );
+    assert!(matches!(bench.connection.poll_event(), Some(Event::LoggedOut)));
+    let due = bench.connection.poll_timeout().unwrap();
+    bench.connection.handle_timer(due - 1);
+    assert!(bench.connection.poll_event().is_none());
+    bench.connection.handle_timer(due);
+    let (pdus, reason) = bench.closes();
+    assert!(pdus.is_empty());
     assert_eq!(reason, CloseReason::LoggedOut);
 }
 
