@@ -471,6 +471,8 @@ impl ConnectionHandle {
         };
         tokio::time::timeout(PATIENCE, end).await.ok();
         self.core.borrow_mut().handle_logged_out();
+        // With the answer sent, the connection is found to be at its end.
+        self.flush();
         self.wake.notify_one();
     }
 }

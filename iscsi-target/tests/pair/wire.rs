@@ -111,6 +111,7 @@ impl Wire {
         self.send(&Request::Logout(logout), &[]);
         let Response::Logout(answer) = self.receive().0 else { panic!() };
         assert_eq!(answer.response, LogoutOutcome::Closed);
+        assert_eq!(self.stream.read(&mut [0]).unwrap(), 0, "the target ends the connection");
     }
 
     fn send(&mut self, request: &Request, data: &[u8]) {
