@@ -463,9 +463,13 @@ impl ConnectionHandle {
     /// Let an initiator out. When it is told so, nothing that it has sent happens any more, and nothing that it held with
     /// its session is held; but it does not wait for that for ever.
     async fn let_out(&self) {
+        let luns = self.registry.luns();
+        let ends: Vec<_> = luns.iter().map(|lun| lun.end_tasks(Victims::Nexus(self.nexus))).collect();
         let end = async {
-            for lun in self.registry.luns() {
-                lun.end_tasks(Victims::Nexus(self.nexus)).await.ok();
+            for end in ends {
+                end.await.ok();
+            }
+            for lun in luns {
                 lun.part_with(self.nexus).await;
             }
         };
