@@ -7,6 +7,8 @@ use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
 use sas_backend::HeadId;
 
 use super::daemon::Numbers;
+use super::invariants::judged_by_all_that_was_acknowledged;
+use super::oracle::Floor;
 use super::{BLOCKS, CLIENTS, Entry, Marks, World, ZEROES, slot_of};
 
 pub(super) struct Client {
@@ -38,12 +40,12 @@ enum Want {
     },
     Read {
         extent: Extent,
-        floors: Vec<u64>,
+        floors: Vec<Floor>,
     },
     /// What of it is a hole; zeroes that are read count as such.
     Map {
         extent: Extent,
-        floors: Vec<u64>,
+        floors: Vec<Floor>,
     },
     Flush,
     Raise(u64),
@@ -79,16 +81,9 @@ impl Client {
 }
 
 impl Client {
-    /// What was done was let in by a daemon that knew all that was acknowledged before it was asked for.
     fn check_judged(&self) -> Result<(), String> {
-        let Some(judged_by) = self.judged_by else { return Ok(()) };
-        if judged_by.iter().zip(&self.must_know).all(|(knew, must)| knew >= must) {
-            return Ok(());
-        }
-        Err(format!(
-            "{:?} was let in by a record of {judged_by:?} after {:?} was acknowledged",
-            self.want, self.must_know
-        ))
+        let Some(knew) = self.judged_by else { return Ok(()) };
+        judged_by_all_that_was_acknowledged(knew, self.must_know, || format!("{:?}", self.want))
     }
 }
 
@@ -240,7 +235,7 @@ impl World {
 
     /// What must be in one's own blocks.
     fn there(&self, extent: Extent) -> Vec<u64> {
-        (extent.lba..extent.end()).map(|lba| self.oracle.contents(lba, self.oracle.floor(lba))).collect()
+        (extent.lba..extent.end()).map(|lba| self.oracle.contents(lba, self.oracle.floor(lba).newest())).collect()
     }
 
     /// Make one of one's own blocks, or look where they are.
@@ -293,6 +288,11 @@ impl World {
         if matches!(outcome, Outcome::Done | Outcome::Data(_)) {
             client.check_judged()?;
         }
+        let slot = &self.slots[slot_of(of)];
+        if slot.access == Access::Serving && !matches!(outcome, Outcome::NotServing | Outcome::Failed(_)) {
+            self.invariants.one_server.answered(of, slot.owned)?;
+        }
+        let client = &mut self.clients[number];
         let of_client = client.number;
         let mut pause = 1;
         match (outcome, client.want.clone()) {

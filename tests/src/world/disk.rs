@@ -10,6 +10,7 @@ use replication::{Data, Extent, Millis, Stretch};
 use sas_backend::superblock::Record;
 use sas_backend::{Epoch, HeadId, Incarnation};
 
+use super::invariants::epochs_grow;
 use super::records::{Place, Records};
 use super::{BLOCKS, Entry, Marks, World, ZEROES, index, slot_of};
 
@@ -254,10 +255,13 @@ impl World {
 
     /// `None`: it is to go to another place, too, before it counts as written.
     fn write_superblock(&mut self, of: HeadId, next: Ownership) -> Result<Option<Event<Marks>>, String> {
-        self.check_superblock(&next)?;
+        epochs_grow(&self.disk.ownership, &next)?;
         self.note(|| format!("disk: {next:?}"));
         let Capacity { blocks, growing_to } = next.capacity;
         let number = self.disk.records.next_number();
+        if next.owner == Some(of) {
+            self.slots[slot_of(of)].owned = next.epoch;
+        }
         self.disk.ownership = next.clone();
         self.put_superblock(blocks, next.clone(), number);
         let me = slot_of(of);
@@ -304,13 +308,6 @@ impl World {
             self.disk.blocks[index(old)..index(old + RESERVED)].fill(0);
         }
         Ok(())
-    }
-
-    /// Invariant: the epoch only grows, and each epoch has one owner.
-    fn check_superblock(&self, next: &Ownership) -> Result<(), String> {
-        let old = &self.disk.ownership;
-        let grows = next.epoch > old.epoch || (next.epoch == old.epoch && next.owner == old.owner);
-        if grows { Ok(()) } else { Err(format!("the superblock goes back: {old:?} -> {next:?}")) }
     }
 
     pub(super) fn on_beat(&mut self, of: HeadId, life: Incarnation) {

@@ -3,14 +3,24 @@
 use replication::head::{Access, Event, Head, Order, OrderId};
 use sas_backend::{HeadId, Incarnation};
 
-use super::{Entry, Slot, World, slot_of};
+use super::heads::Slot;
+use super::invariants::loss_has_a_reason;
+use super::{Entry, World, slot_of};
 
 impl World {
+    pub(super) fn count(&mut self, fault: &'static str) {
+        *self.report.faults.entry(fault).or_default() += 1;
+    }
+
     pub(super) fn fault(&mut self) -> Result<(), String> {
         let of = if self.chance(50) { HeadId::A } else { HeadId::B };
         match self.between(0, 9) {
-            0..=2 if self.may_die() => self.kill(of),
+            0..=2 if self.may_die() => {
+                self.count("heads killed");
+                self.kill(of);
+            }
             3 | 4 => {
+                self.count("cables cut");
                 self.cable = false;
                 self.note(|| "the cable is cut".to_owned());
                 self.disconnect(250);
@@ -29,6 +39,7 @@ impl World {
             }
             6 | 7 if self.may_die() && self.slots[slot_of(of)].head.is_some() => {
                 let pause = self.between(10, 2_500);
+                self.count("heads stopped");
                 self.note(|| format!("{of} is stopped for {pause} ms"));
                 self.slots[slot_of(of)].paused_until = self.now + pause;
                 let life = self.slots[slot_of(of)].life;
@@ -36,6 +47,7 @@ impl World {
             }
             8 => {
                 self.orders += 1;
+                self.count("handovers ordered");
                 let order = Event::Order { id: OrderId(self.orders), order: Order::Own(of) };
                 let to = if self.chance(50) { HeadId::A } else { HeadId::B };
                 let life = self.slots[slot_of(to)].life;
@@ -43,6 +55,7 @@ impl World {
             }
             9 if self.may_die() => {
                 let life = self.slots[slot_of(of)].life;
+                self.count("heads shut down");
                 return self.deliver(of, life, Event::Shutdown);
             }
             _ => {}
@@ -98,9 +111,7 @@ impl World {
         if !self.slots.iter().all(|slot| slot.access == Access::Unavailable) {
             return Ok(());
         }
-        if !self.plan.double_faults {
-            return Err(format!("a loss without two failures: {}", self.describe()));
-        }
+        loss_has_a_reason(self.plan.double_faults, || self.describe())?;
         self.report.losses += 1;
         self.oracle.forget();
         self.orders += 1;

@@ -4,6 +4,7 @@ use replication::head::{Access, Event, Order, OrderId};
 use sas_backend::HeadId;
 
 use super::disk::RESERVED;
+use super::invariants::{shows_the_largest_size, unit_grows};
 use super::records::Place;
 use super::{Entry, World, slot_of};
 
@@ -60,9 +61,7 @@ impl World {
     /// Clients of a head are told another size.
     pub(super) fn on_blocks(&mut self, of: HeadId, blocks: u64) -> Result<(), String> {
         let before = std::mem::replace(&mut self.slots[slot_of(of)].blocks, blocks);
-        if blocks < before {
-            return Err(format!("the unit shrinks at head {of}: from {before} to {blocks} blocks"));
-        }
+        unit_grows(of, before, blocks)?;
         // The other head may read it from the disk a moment before the owner knows that it is there.
         if self.slots[slot_of(of)].access == Access::Serving && self.is_registered(of) {
             self.blocks_seen = self.blocks_seen.max(blocks);
@@ -70,15 +69,8 @@ impl World {
         Ok(())
     }
 
-    /// Invariant: whoever serves shows at least the largest size that whoever served has shown.
     pub(super) fn check_size(&self, of: HeadId) -> Result<(), String> {
-        let blocks = self.slots[slot_of(of)].blocks;
-        let seen = self.blocks_seen;
-        if blocks < seen {
-            Err(format!("head {of} serves {blocks} blocks, and clients have seen {seen}"))
-        } else {
-            Ok(())
-        }
+        shows_the_largest_size(of, self.slots[slot_of(of)].blocks, self.blocks_seen)
     }
 
     /// A head says that it serves; one that has been fenced and does not know it yet answers nobody.

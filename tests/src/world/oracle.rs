@@ -9,13 +9,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ZEROES;
-
 use super::daemon::Numbers;
+use super::invariants::{acknowledged_is_read, read_is_not_unread};
+
+/// The oldest writes to a block that a read may return.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Floor {
+    /// The newest one that was acknowledged.
+    pub acknowledged: u64,
+    /// The newest one that was read.
+    pub read: u64,
+}
+
+impl Floor {
+    /// The newer one.
+    #[must_use]
+    pub fn newest(self) -> u64 {
+        self.acknowledged.max(self.read)
+    }
+}
 
 /// What is known of each block.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
-    floor: BTreeMap<u64, u64>,
+    floor: BTreeMap<u64, Floor>,
     newest: BTreeMap<u64, u64>,
     numbers: Numbers,
     /// The writes that make holes.
@@ -43,31 +60,40 @@ impl Oracle {
     /// A write was acknowledged.
     pub fn acknowledged(&mut self, lba: u64, mark: u64) {
         let floor = self.floor.entry(lba).or_default();
-        *floor = mark.max(*floor);
+        floor.acknowledged = mark.max(floor.acknowledged);
     }
 
     /// The oldest mark that a read which begins now may return.
     #[must_use]
-    pub fn floor(&self, lba: u64) -> u64 {
+    pub fn floor(&self, lba: u64) -> Floor {
         self.floor.get(&lba).copied().unwrap_or_default()
     }
 
-    /// A read that began when `floor` was the oldest legal mark has returned `mark`.
+    /// A read that began when `floor` held has returned `mark`.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn read(&mut self, lba: u64, floor: u64, mark: u64) -> Result<(), String> {
+    pub fn read(&mut self, lba: u64, floor: Floor, mark: u64) -> Result<(), String> {
         let newest = self.newest.get(&lba).copied().unwrap_or_default();
-        let hole = || self.holes.range((lba, floor)..=(lba, newest)).next().map(|(_, mark)| *mark);
-        let mark = if mark == ZEROES && floor > 0 { hole().unwrap_or(ZEROES) } else { mark };
-        if mark < floor {
-            return Err(format!("block {lba}: read {mark} after {floor} was acknowledged or read"));
-        }
-        if mark > newest {
+        let found = self.write_of(lba, floor, mark);
+        acknowledged_is_read(lba, floor, found)?;
+        read_is_not_unread(lba, floor, found)?;
+        if found > newest {
             return Err(format!("block {lba}: read {mark}, never written (newest {newest})"));
         }
-        self.acknowledged(lba, mark);
+        let floor = self.floor.entry(lba).or_default();
+        floor.read = found.max(floor.read);
         Ok(())
+    }
+
+    /// The write that has left `mark`; the oldest one that may be read if that was a hole.
+    fn write_of(&self, lba: u64, floor: Floor, mark: u64) -> u64 {
+        let least = floor.newest();
+        if mark != ZEROES || least == 0 {
+            return mark;
+        }
+        let newest = self.newest.get(&lba).copied().unwrap_or_default();
+        self.holes.range((lba, least)..=(lba, newest.max(least))).next().map_or(ZEROES, |(_, mark)| *mark)
     }
 
     /// What every daemon knows by now that lets in anything.
