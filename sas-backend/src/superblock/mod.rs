@@ -6,6 +6,7 @@
 //! * [`locate`]: where it is on a disk that has grown, or while it moves.
 //! * [`search`]: the same without knowing where it was.
 //! * [`record`]: what lies behind each copy, for the daemon.
+//! * [`sectors`]: what is done to the disk for it.
 //! * [`heartbeat`]: the sector in which each head shows that it lives.
 
 use std::fmt;
@@ -19,6 +20,7 @@ pub mod pick;
 pub mod record;
 pub mod region;
 pub mod search;
+pub mod sectors;
 
 pub use identity::{IQN_MAX_BYTES, Identity, IdentityError, LUN_NAME_MAX_BYTES};
 pub use layout::{ParseError, SUPERBLOCK_BYTES, VERSION};

@@ -1,7 +1,13 @@
 use std::path::{Path, PathBuf};
 
+use replication::head::Capacity;
+use sas_backend::buffer::Block;
 use sas_backend::init::{Existing, NewDisk, initialise};
 use sas_backend::probe::{OpenDisk, OpenOptions, open_disk};
+use sas_backend::superblock::Record;
+use sas_backend::superblock::locate::{Known, locate};
+use sas_backend::superblock::pick::pick;
+use sas_backend::superblock::region::{Region, SuperblockCopy};
 
 use super::*;
 
@@ -79,7 +85,7 @@ fn what_is_written_is_what_is_read() {
     };
     arbiter.write(&next).unwrap();
     assert_eq!(arbiter.read().unwrap(), next);
-    arbiter.name = Some("mail".to_owned());
+    arbiter.keeper.rename("mail".to_owned());
     arbiter.write(&next).unwrap();
     assert_eq!(arbiter.look().unwrap().identity.lun_name, "mail", "renamed with the next superblock");
     assert_eq!(arbiter.read().unwrap(), next);
@@ -89,8 +95,13 @@ fn what_is_written_is_what_is_read() {
 
 /// The place of the record that the newest superblock speaks of, and of the one before.
 fn records_of(arbiter: &Arbiter) -> [u64; 2] {
-    let (_, next) = arbiter.seen.as_ref().unwrap();
-    [next.other(), *next].map(|copy| arbiter.place.region().record(copy))
+    let region = arbiter.place.region();
+    let mut copies = [Block::zeroed(), Block::zeroed()];
+    for (copy, block) in SuperblockCopy::BOTH.into_iter().zip(&mut copies) {
+        arbiter.io.read_block(region.superblock(copy), block).unwrap();
+    }
+    let (_, next) = pick(&copies[0], &copies[1]).into_valid().unwrap();
+    [next.other(), next].map(|copy| region.record(copy))
 }
 
 #[test]
@@ -162,11 +173,11 @@ fn owner(path: &Path) -> Arbiter {
 fn the_superblock_moves_with_the_end_of_the_disk() {
     let path = initialised("grows", OURS);
     let mut owner = owner(&path);
-    assert_eq!(owner.measure(), Ok(blocks(12 * MIB)));
+    assert_eq!(owner.keeper.measure(&owner.io), Ok(blocks(12 * MIB)));
     resize(&path, 19 * MIB);
-    assert_eq!(owner.measure(), Ok(blocks(12 * MIB)), "too little");
+    assert_eq!(owner.keeper.measure(&owner.io), Ok(blocks(12 * MIB)), "too little");
     resize(&path, 64 * MIB);
-    assert_eq!(owner.measure(), Ok(blocks(60 * MIB)));
+    assert_eq!(owner.keeper.measure(&owner.io), Ok(blocks(60 * MIB)));
     let record = Record { kept: 5000, bytes: vec![7; 5000].into() };
     let capacity = Capacity { blocks: blocks(12 * MIB), growing_to: Some(blocks(60 * MIB)) };
     let growing = Ownership { record, ..owned(1, capacity) };
@@ -177,12 +188,13 @@ fn the_superblock_moves_with_the_end_of_the_disk() {
     owner.write(&later).unwrap();
     // Wherever the disk ends by now, whoever knows the old place finds the way.
     resize(&path, 200 * MIB);
-    assert_eq!(owner.measure(), Ok(blocks(196 * MIB)));
+    assert_eq!(owner.keeper.measure(&owner.io), Ok(blocks(196 * MIB)));
     let known = Known { region: Region::behind(12 * MIB).ok(), uuid: None };
-    let (found, record) = owner.locate_with_record(known, 200 * MIB).unwrap();
-    assert_eq!((ownership_of(&found.superblock, record), found.region.start()), (later, 60 * MIB));
+    let found = locate(known, 200 * MIB, |offset, block| owner.io.read_block(offset, block)).unwrap();
+    let superblock = &found.superblock;
+    assert_eq!((superblock.epoch, superblock.record, found.region.start()), (Epoch(2), later.record.sum(), 60 * MIB));
     assert_ne!(bytes_at(&path, 12 * MIB, 4 << 20), vec![0; 4 << 20]);
-    owner.clear_old_place().unwrap();
+    owner.keeper.clear_old_place(&owner.io).unwrap();
     assert_eq!(bytes_at(&path, 12 * MIB, 4 << 20), vec![0; 4 << 20]);
     let grown = owned(2, Capacity::of(blocks(60 * MIB)));
     owner.write(&grown).unwrap();
