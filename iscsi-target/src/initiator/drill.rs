@@ -202,6 +202,7 @@ fn engine_options(options: &DrillOptions) -> Result<EngineOptions, DrillError> {
         nop_interval: options.nop_interval,
         nop_timeout: options.nop_timeout,
         command_timeout: Duration::from_secs(30),
+        abort_after: None,
     };
     Ok(EngineOptions { portals: options.portals.clone(), session, connect_timeout: Duration::from_secs(1) })
 }

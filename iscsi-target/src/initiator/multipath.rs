@@ -53,6 +53,8 @@ pub enum PathEvent {
     Down(String),
     /// A command has ended.
     Completed(Tag, Answer),
+    /// A command was aborted, because it took too long.
+    Aborted(Tag),
     /// Ask for the state again.
     Changed,
     /// The target asks for a logout.
@@ -138,6 +140,18 @@ impl Multipath {
             PathEvent::Down(reason) => self.on_down(path, &reason, now),
             PathEvent::Completed(PROBE, answer) => self.on_probe(path, &answer, now),
             PathEvent::Completed(Tag(id), answer) => self.on_answer(path, IoId(id), answer, now),
+            PathEvent::Aborted(PROBE) => {
+                let member = &mut self.members[path.0];
+                member.probe = None;
+                member.mark_stale(now);
+            }
+            PathEvent::Aborted(Tag(id)) => {
+                // Another path may be better; if there is none it is tried again here.
+                if self.members[path.0].in_flight.remove(&IoId(id)) {
+                    self.members[path.0].mark_stale(now);
+                    self.waiting.insert(IoId(id));
+                }
+            }
             PathEvent::Changed => {
                 self.members[path.0].mark_stale(now);
                 self.note(path, now, "told of a change");

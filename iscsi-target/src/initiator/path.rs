@@ -138,7 +138,7 @@ impl PathTask {
                     }
                     Event::Closed(super::session::SessionError::LoggedOut) => return found,
                     Event::Closed(error) => return Err(error.to_string()),
-                    Event::Completed(..) | Event::Changed | Event::LogoutWanted => {}
+                    Event::Completed(..) | Event::Aborted(_) | Event::Changed | Event::LogoutWanted => {}
                 }
             }
             connection.step().await.map_err(|error| error.to_string())?;
@@ -151,6 +151,7 @@ impl PathTask {
                 let event = match event {
                     Event::LoggedIn => PathEvent::Up,
                     Event::Completed(tag, answer) => PathEvent::Completed(tag, answer),
+                    Event::Aborted(tag) => PathEvent::Aborted(tag),
                     Event::Changed => PathEvent::Changed,
                     Event::LogoutWanted => PathEvent::LogoutWanted,
                     Event::Closed(error) => return Ok(error.to_string()),

@@ -26,6 +26,7 @@ use crate::pdu::logout::{LogoutReason, LogoutRequest};
 use crate::pdu::nop::{NopIn, NopOut};
 use crate::pdu::r2t::R2t;
 use crate::pdu::reject::RejectReason;
+use crate::pdu::task_mgmt::{Function, FunctionResponse, TaskManagementRequest, TaskManagementResponse};
 use crate::pdu::text::{TextRequest, TextResponse, parse_keys};
 use crate::pdu::{CmdSn, Framer, Header, Itt, Numbers, PduError, Request, Response, Segment, StatSn, Transmit, Ttt};
 use crate::session::access::Account;
@@ -62,6 +63,8 @@ pub struct SessionOptions {
     pub nop_timeout: Duration,
     /// A command that takes longer means that the connection is dead, although it answers pings.
     pub command_timeout: Duration,
+    /// A command that takes longer is aborted, and its end is [`Event::Aborted`]; `None`: none is.
+    pub abort_after: Option<Duration>,
 }
 
 /// The caller's name for a command.
@@ -77,6 +80,8 @@ pub enum Event {
     Targets(Vec<String>),
     /// A command has ended.
     Completed(Tag, Answer),
+    /// A command was aborted: whatever of it was executed, nothing more is.
+    Aborted(Tag),
     /// The state of the ports or the unit may have changed.
     Changed,
     /// The target asks for a logout, or announces that it drops the connection.
@@ -132,6 +137,8 @@ pub struct Session {
     /// The header whose data segment is awaited.
     header: Option<Header>,
     tasks: BTreeMap<u32, Task>,
+    /// Requests to abort a task that are not answered, by their own tags.
+    aborts: BTreeMap<u32, Itt>,
     /// Commands that the window had no room for.
     waiting: VecDeque<(Tag, Command)>,
     targets_text: Vec<u8>,
@@ -159,6 +166,7 @@ impl Session {
             framer: Framer::new(usize::try_from(MAX_DATA_BYTES).unwrap_or(usize::MAX)),
             header: None,
             tasks: BTreeMap::new(),
+            aborts: BTreeMap::new(),
             waiting: VecDeque::new(),
             targets_text: Vec::new(),
             cmd_sn: CmdSn(1),
@@ -226,7 +234,13 @@ impl Session {
                     Some(sent) => sent + self.options.nop_timeout,
                     None => self.last_received + self.options.nop_interval,
                 };
-                Some(self.command_deadline().map_or(silence, |deadline| deadline.min(silence)))
+                let oldest = self.options.abort_after.zip(self.oldest_unaborted());
+                let abort = oldest.map(|(after, sent_at)| sent_at + after);
+                [self.command_deadline(), abort]
+                    .into_iter()
+                    .flatten()
+                    .min()
+                    .map_or(Some(silence), |deadline| Some(deadline.min(silence)))
             }
         }
     }
@@ -293,7 +307,8 @@ impl Session {
                 Err(SessionError::LoggedOut)
             }
             (Response::Reject(pdu), _) => Err(SessionError::Rejected(pdu.reason)),
-            (Response::Login(_) | Response::Logout(_) | Response::TaskManagement(_), _) => {
+            (Response::TaskManagement(pdu), _) => self.on_aborted(&pdu),
+            (Response::Login(_) | Response::Logout(_), _) => {
                 Err(SessionError::Protocol("an answer that nothing asked for"))
             }
         }
@@ -333,6 +348,20 @@ impl Session {
         }
         let sense = Sense::parse(parse_sense(data));
         self.complete(pdu.itt, pdu.status, sense)
+    }
+
+    /// Answers are in order: what the target had to say of the task came before.
+    fn on_aborted(&mut self, pdu: &TaskManagementResponse) -> Result<(), SessionError> {
+        self.take_numbers(pdu.numbers, true)?;
+        let victim =
+            self.aborts.remove(&pdu.itt.0).ok_or(SessionError::Protocol("an answer that nothing asked for"))?;
+        if !matches!(pdu.response, FunctionResponse::Complete | FunctionResponse::TaskDoesNotExist) {
+            return Err(SessionError::Protocol("the target does not abort a command"));
+        }
+        if let Some(task) = self.tasks.remove(&victim.0) {
+            self.events.push_back(Event::Aborted(task.into_data_in().0));
+        }
+        Ok(())
     }
 
     fn on_data_in(&mut self, pdu: &DataIn, data: &[u8]) -> Result<(), SessionError> {
@@ -421,6 +450,7 @@ impl Session {
     }
 
     fn watch(&mut self, now: Duration) {
+        self.abort_overdue(now);
         if self.command_deadline().is_some_and(|deadline| now >= deadline) {
             self.close(SessionError::Timeout("a command"));
         } else if self.ping_sent.is_some_and(|sent| now >= sent + self.options.nop_timeout) {
@@ -432,7 +462,41 @@ impl Session {
         }
     }
 
+    fn abort_overdue(&mut self, now: Duration) {
+        let Some(after) = self.options.abort_after else { return };
+        let aborted: Vec<Itt> = self.aborts.values().copied().collect();
+        let is_overdue = |task: &Task| now >= task.sent_at() + after;
+        let overdue: Vec<(Itt, CmdSn)> = self
+            .tasks
+            .iter()
+            .map(|(itt, task)| (Itt(*itt), task))
+            .filter(|(itt, task)| is_overdue(task) && !aborted.contains(itt))
+            .map(|(itt, task)| (itt, task.cmd_sn()))
+            .collect();
+        for (victim, ref_cmd_sn) in overdue {
+            let itt = self.take_itt();
+            self.aborts.insert(itt.0, victim);
+            let request = TaskManagementRequest {
+                immediate: true,
+                function: Function::AbortTask,
+                lun: self.options.lun,
+                itt,
+                referenced_task_tag: victim,
+                cmd_sn: self.cmd_sn,
+                exp_stat_sn: self.expected_stat_sn(),
+                ref_cmd_sn,
+                exp_data_sn: 0,
+            };
+            self.send(&Request::TaskManagement(request), Vec::new());
+        }
+    }
+
     /// Tags grow, so the first task is the oldest one.
+    fn oldest_unaborted(&self) -> Option<Duration> {
+        let aborted = |itt: &u32| self.aborts.values().any(|victim| victim.0 == *itt);
+        self.tasks.iter().find(|(itt, _)| !aborted(itt)).map(|(_, task)| task.sent_at())
+    }
+
     fn command_deadline(&self) -> Option<Duration> {
         self.tasks.values().next().map(|task| task.sent_at() + self.options.command_timeout)
     }

@@ -133,6 +133,7 @@ impl Pair {
             nop_interval: PATIENCE,
             nop_timeout: PATIENCE,
             command_timeout: PATIENCE,
+            abort_after: None,
         };
         let options = EngineOptions { portals: vec![self.portals[head]], session, connect_timeout: PATIENCE };
         let engine = self.runtime.block_on(async { Engine::start(&options, self.clock) });

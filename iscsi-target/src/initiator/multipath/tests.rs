@@ -426,3 +426,18 @@ fn news_are_told_once() {
         [(A, "connected"), (A, "active/optimized"), (B, "connected"), (B, "standby"), (A, "lost: connection reset")];
     assert_eq!(told, expected);
 }
+
+#[test]
+fn what_was_aborted_is_tried_where_it_works() {
+    let mut world = World::up([AO, STANDBY]);
+    let id = world.submit();
+    assert_eq!(world.submissions(), [(A, Tag(id.0))]);
+    // The other head has become the owner meanwhile.
+    world.says = [[STANDBY, AO]; 2];
+    world.event(A, PathEvent::Aborted(Tag(id.0)));
+    assert_eq!(world.submissions(), [(B, Tag(id.0))]);
+    world.event(A, PathEvent::Aborted(Tag(id.0)));
+    assert_eq!(world.submissions(), [], "what is elsewhere is not sent again");
+    world.answer(B, id, Answer::good(vec![]));
+    assert_eq!(world.results(), [id]);
+}

@@ -22,6 +22,7 @@ pub(super) struct Task {
     tag: Tag,
     itt: Itt,
     lun: u64,
+    cmd_sn: CmdSn,
     sent_at: Duration,
     data: Data,
     data_in: Vec<u8>,
@@ -76,6 +77,7 @@ impl Task {
             tag,
             itt,
             lun,
+            cmd_sn,
             sent_at: now,
             data,
             data_in: Vec::new(),
@@ -87,6 +89,10 @@ impl Task {
         let burst = Burst { lun, ttt: Ttt::RESERVED, start: immediate, end: unsolicited };
         pdus.extend(task.send_burst(&burst, parameters, exp_stat_sn));
         (task, pdus)
+    }
+
+    pub(super) fn cmd_sn(&self) -> CmdSn {
+        self.cmd_sn
     }
 
     pub(super) fn sent_at(&self) -> Duration {

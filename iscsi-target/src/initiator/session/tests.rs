@@ -36,6 +36,7 @@ fn options() -> SessionOptions {
         nop_interval: MS(1000),
         nop_timeout: MS(1000),
         command_timeout: MS(30_000),
+        abort_after: None,
     }
 }
 
@@ -513,6 +514,44 @@ fn a_command_without_an_answer_is_the_end_although_pings_are_answered() {
     peer.submit(5, Command::test_unit_ready());
     peer.session.handle_timeout(MS(30_000));
     assert_eq!(peer.error(), SessionError::Timeout("a command"));
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_aborted_if_that_is_wanted() {
+    let mut peer = Peer::new(SessionOptions { abort_after: Some(MS(800)), ..options() });
+    peer.log_in(AGREED);
+    peer.submit(5, Command::test_unit_ready());
+    let (command, _) = peer.command();
+    assert_eq!(peer.session.next_timeout(), Some(MS(800)));
+    peer.session.handle_timeout(MS(800));
+    peer.session.handle_timeout(MS(801));
+    let (Request::TaskManagement(request), _) = peer.expect() else { panic!("no abort") };
+    assert_eq!((request.function, request.referenced_task_tag), (Function::AbortTask, command.itt));
+    assert_eq!((request.ref_cmd_sn, request.immediate), (command.cmd_sn, true));
+    assert!(peer.receive().is_none(), "once is enough");
+    let answer =
+        TaskManagementResponse { response: FunctionResponse::Complete, itt: request.itt, numbers: peer.next_numbers() };
+    peer.send(&Response::TaskManagement(answer.clone()), vec![]);
+    assert_eq!(peer.session.poll_event(), Some(Event::Aborted(Tag(5))));
+    let again = TaskManagementResponse { numbers: peer.next_numbers(), ..answer };
+    peer.send(&Response::TaskManagement(again), vec![]);
+    assert_eq!(peer.error(), SessionError::Protocol("an answer that nothing asked for"));
+}
+
+#[test]
+fn a_command_that_is_answered_before_its_abort_has_ended_well() {
+    let mut peer = Peer::new(SessionOptions { abort_after: Some(MS(800)), ..options() });
+    peer.log_in(AGREED);
+    peer.submit(5, Command::test_unit_ready());
+    let (command, _) = peer.command();
+    peer.session.handle_timeout(MS(800));
+    let (Request::TaskManagement(request), _) = peer.expect() else { panic!("no abort") };
+    peer.respond(command.itt, 0, &[]);
+    assert!(matches!(peer.session.poll_event(), Some(Event::Completed(Tag(5), _))));
+    let numbers = peer.next_numbers();
+    let response = FunctionResponse::TaskDoesNotExist;
+    peer.send(&Response::TaskManagement(TaskManagementResponse { response, itt: request.itt, numbers }), vec![]);
+    assert_eq!(peer.session.poll_event(), None);
 }
 
 #[test]
