@@ -3,13 +3,18 @@
 //! silent; when both heads say that they serve, or forward, it takes either.
 
 use replication::Extent;
-use replication::head::{Access, Event, OpId, Operation, Outcome, Request};
+use replication::head::{Access, Event, Head, IoError, OpId, Operation, Outcome, Request};
+use replication::message::Mode;
 use sas_backend::HeadId;
 
 use super::daemon::Numbers;
 use super::invariants::judged_by_all_that_was_acknowledged;
 use super::oracle::Floor;
-use super::{BLOCKS, CLIENTS, Entry, Marks, World, ZEROES, slot_of};
+use super::sessions::SESSION_OPS;
+use super::{BLOCKS, CLIENTS, Entry, Marks, World, ZEROES, index, slot_of};
+
+/// Names an operator's drain.
+pub(super) const DRAIN: OpId = OpId(SESSION_OPS - 1);
 
 pub(super) struct Client {
     number: u64,
@@ -31,7 +36,7 @@ pub(super) struct Client {
 }
 
 #[derive(Clone, Debug)]
-enum Want {
+pub(super) enum Want {
     Write {
         extent: Extent,
         mark: u64,
@@ -47,13 +52,27 @@ enum Want {
         extent: Extent,
         floors: Vec<Floor>,
     },
-    Flush,
+    Flush {
+        /// What was acknowledged when it was sent.
+        acknowledged: Vec<(u64, u64)>,
+    },
     Raise(u64),
+}
+
+impl Want {
+    /// Anything may be there, and nothing that was acknowledged is certain.
+    pub(super) fn forget_floors(&mut self) {
+        match self {
+            Self::Read { floors, .. } | Self::Map { floors, .. } => floors.fill(Floor::default()),
+            Self::Flush { acknowledged } => acknowledged.clear(),
+            Self::Write { .. } | Self::Raise(_) => {}
+        }
+    }
 }
 
 /// The command that brings a mark to blocks.
 #[derive(Clone, Debug)]
-enum By {
+pub(super) enum By {
     Write,
     /// A hole, which has no mark.
     Hole,
@@ -81,6 +100,23 @@ impl Client {
 }
 
 impl Client {
+    /// It waits for nothing.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked.is_none() && self.want.is_none()
+    }
+
+    pub(super) fn set_want(&mut self, want: Want) {
+        self.want = Some(want);
+        self.sent_before = true;
+    }
+
+    /// What it knew of the blocks may not be true any more.
+    pub(super) fn forget_floors(&mut self) {
+        if let Some(want) = &mut self.want {
+            want.forget_floors();
+        }
+    }
+
     fn check_judged(&self) -> Result<(), String> {
         let Some(knew) = self.judged_by else { return Ok(()) };
         judged_by_all_that_was_acknowledged(knew, self.must_know, || format!("{:?}", self.want))
@@ -90,8 +126,9 @@ impl Client {
 impl World {
     /// A client's turn: ask for something, unless it waits for an answer.
     pub(super) fn on_client(&mut self, of: u64) -> Result<(), String> {
-        let number = super::index(of);
-        if self.clients[number].asked.is_some() {
+        let number = index(of);
+        let is_host = number < self.hosts.len();
+        if self.clients[number].asked.is_some() || (is_host && self.hosts[number].is_busy()) {
             return Ok(());
         }
         if self.clients[number].want.is_none() {
@@ -104,11 +141,9 @@ impl World {
             self.clients[number].want = Some(want);
             self.clients[number].sent_before = false;
         }
-        // What a read may return is known when it is sent, not when somebody first thought of it.
-        let mut want = self.clients[number].want.clone().expect("just set");
-        if let Want::Read { extent, floors } | Want::Map { extent, floors } = &mut want {
-            *floors = (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect();
-            self.clients[number].want = Some(want.clone());
+        let want = self.refreshed_want(number);
+        if is_host {
+            return self.submit_to_host(number, &want);
         }
         if self.chance(20) {
             self.clients[number].head = self.clients[number].head.other();
@@ -119,7 +154,7 @@ impl World {
             Want::Write { extent, .. } | Want::Read { extent, .. } | Want::Map { extent, .. } => {
                 extent.end() <= slot.blocks
             }
-            Want::Flush | Want::Raise(_) => true,
+            Want::Flush { .. } | Want::Raise(_) => true,
         };
         let takes_io = matches!(slot.access, Access::Serving | Access::Forwarding);
         if slot.head.is_none() || !takes_io || !fits {
@@ -140,14 +175,14 @@ impl World {
         let delay = self.between(0, 2);
         let operation = match want {
             Want::Write { extent, mark, fua, by } => {
-                let marks = vec![mark; super::index(extent.blocks)];
+                let marks = vec![mark; index(extent.blocks)];
                 match by {
                     By::Hole => Operation::Write { extent, data: Marks::Hole(extent.blocks), fua },
                     By::Compare(over) => {
                         let data = Marks::Written([over, marks].concat());
                         Operation::CompareAndWrite { extent, data, fua }
                     }
-                    By::Or if self.report.losses == 0 => {
+                    By::Or if self.certain => {
                         let bits = self.there(extent).into_iter().map(|there| mark & !there);
                         Operation::Or { extent, data: Marks::Written(bits.collect()), fua }
                     }
@@ -156,7 +191,7 @@ impl World {
             }
             Want::Read { extent, .. } => Operation::Read(extent),
             Want::Map { extent, .. } => Operation::Map(extent),
-            Want::Flush => Operation::Flush,
+            Want::Flush { .. } => Operation::Flush,
             Want::Raise(number) => {
                 self.at(delay, Entry::Raise { at: head, life, of, op, number });
                 return Ok(());
@@ -167,10 +202,24 @@ impl World {
         Ok(())
     }
 
+    /// What a read may return is known when it is sent, not when somebody first thought of it.
+    fn refreshed_want(&mut self, number: usize) -> Want {
+        let mut want = self.clients[number].want.clone().expect("it wants something");
+        match &mut want {
+            Want::Read { extent, floors } | Want::Map { extent, floors } => {
+                *floors = (extent.lba..extent.end()).map(|lba| self.oracle.floor(lba)).collect();
+            }
+            Want::Flush { acknowledged } if self.plan.power => *acknowledged = self.oracle.all_acknowledged(),
+            Want::Write { .. } | Want::Flush { .. } | Want::Raise(_) => {}
+        }
+        self.clients[number].want = Some(want.clone());
+        want
+    }
+
     /// A daemon lets in a client's request by what it knows.
     pub(super) fn judge(&mut self, at: HeadId, op: OpId) {
         let numbers = self.slots[slot_of(at)].daemon.numbers();
-        let client = &mut self.clients[super::index(op.0 % CLIENTS)];
+        let client = &mut self.clients[index(op.0 % CLIENTS)];
         if client.asked == Some((op, at)) {
             client.judged_by = Some(numbers);
         }
@@ -178,7 +227,7 @@ impl World {
 
     /// A client has waited long enough: it gives up on the request and goes elsewhere.
     pub(super) fn on_patience(&mut self, of: u64, op: OpId) -> Result<(), String> {
-        let client = &mut self.clients[super::index(of)];
+        let client = &mut self.clients[index(of)];
         let Some((asked, head)) = client.asked.filter(|(asked, _)| *asked == op) else { return Ok(()) };
         client.asked = None;
         client.sent_before = true;
@@ -196,8 +245,8 @@ impl World {
             return self.want_of_holes(of);
         }
         let mine = BLOCKS / CLIENTS;
-        if self.chance(3) {
-            let client = &mut self.clients[super::index(of)];
+        if self.chance(3) && index(of) >= self.hosts.len() {
+            let client = &mut self.clients[index(of)];
             client.number_raised += 1;
             return Want::Raise(client.number_raised);
         }
@@ -210,10 +259,10 @@ impl World {
                 let by = match self.between(0, 19) {
                     0..=2 => By::Compare(there.clone()),
                     // Each may double the marks.
-                    3..=5 if self.clients[super::index(of)].marks < 1 << 32 => By::Or,
+                    3..=5 if self.clients[index(of)].marks < 1 << 32 => By::Or,
                     _ => By::Write,
                 };
-                let client = &mut self.clients[super::index(of)];
+                let client = &mut self.clients[index(of)];
                 client.marks += 1;
                 if matches!(by, By::Or) {
                     client.marks |= there.iter().fold(0, |all, there| all | there);
@@ -229,12 +278,12 @@ impl World {
                 let blocks = self.between(1, 8).min(BLOCKS - lba);
                 Want::Read { extent: Extent::new(lba, blocks), floors: Vec::new() }
             }
-            _ => Want::Flush,
+            _ => Want::Flush { acknowledged: Vec::new() },
         }
     }
 
     /// What must be in one's own blocks.
-    fn there(&self, extent: Extent) -> Vec<u64> {
+    pub(super) fn there(&self, extent: Extent) -> Vec<u64> {
         (extent.lba..extent.end()).map(|lba| self.oracle.contents(lba, self.oracle.floor(lba).newest())).collect()
     }
 
@@ -247,8 +296,8 @@ impl World {
         let mine = BLOCKS / CLIENTS;
         let lba = of * mine + self.between(0, mine - 1);
         let extent = Extent::new(lba, self.between(1, (of + 1) * mine - lba));
-        self.clients[super::index(of)].marks += 1;
-        let mark = self.clients[super::index(of)].marks;
+        self.clients[index(of)].marks += 1;
+        let mark = self.clients[index(of)].marks;
         for lba in extent.lba..extent.end() {
             self.oracle.issued_hole(lba, mark);
         }
@@ -260,8 +309,8 @@ impl World {
         let lba = self.between(BLOCKS, self.blocks_seen - 1);
         if lba % CLIENTS == of {
             let extent = Extent::new(lba, 1);
-            self.clients[super::index(of)].marks += 1;
-            let mark = self.clients[super::index(of)].marks;
+            self.clients[index(of)].marks += 1;
+            let mark = self.clients[index(of)].marks;
             self.oracle.issued(lba, mark);
             return Want::Write { extent, mark, fua: false, by: By::Write };
         }
@@ -273,38 +322,56 @@ impl World {
         if self.on_change_complete(of, op, &outcome)? {
             return Ok(());
         }
-        let number = super::index(op.0 % CLIENTS);
+        let slot = &self.slots[slot_of(of)];
+        let serves = slot.access == Access::Serving;
+        if serves && !matches!(outcome, Outcome::NotServing | Outcome::Failed(_)) {
+            self.invariants.one_server.answered(of, slot.owned)?;
+        }
+        if op == DRAIN {
+            return self.on_drained(&outcome);
+        }
+        if op.0 >= SESSION_OPS {
+            return self.on_session_complete(of, op, outcome);
+        }
+        let number = index(op.0 % CLIENTS);
         let client = &mut self.clients[number];
         if client.asked != Some((op, of)) {
             return Ok(());
         }
         client.asked = None;
         // A standby learns of growth a moment after the owner's clients.
-        let serves = self.slots[slot_of(of)].access == Access::Serving;
         if serves && matches!(outcome, Outcome::Done | Outcome::Data(_) | Outcome::Map(_)) {
             self.check_size(of)?;
         }
-        let client = &mut self.clients[number];
         if matches!(outcome, Outcome::Done | Outcome::Data(_)) {
-            client.check_judged()?;
+            self.clients[number].check_judged()?;
         }
-        let slot = &self.slots[slot_of(of)];
-        if slot.access == Access::Serving && !matches!(outcome, Outcome::NotServing | Outcome::Failed(_)) {
-            self.invariants.one_server.answered(of, slot.owned)?;
+        let durable = self.plan.power && self.is_mirrored(of);
+        if matches!(outcome, Outcome::NotServing | Outcome::Failed(_)) {
+            self.clients[number].head = of.other();
         }
+        self.on_outcome(number, outcome, durable)
+    }
+
+    /// What came of what a client wants. `mirrored`: if it was acknowledged, it was in two memories.
+    pub(super) fn on_outcome(&mut self, number: usize, outcome: Outcome<Marks>, mirrored: bool) -> Result<(), String> {
         let client = &mut self.clients[number];
         let of_client = client.number;
         let mut pause = 1;
         match (outcome, client.want.clone()) {
-            (Outcome::Done, Some(Want::Write { extent, mark, .. })) => {
+            (Outcome::Done, Some(Want::Write { extent, mark, fua, .. })) => {
                 client.want = None;
                 self.report.acknowledged += 1;
+                let durable = fua || mirrored;
                 for lba in extent.lba..extent.end() {
                     self.oracle.acknowledged(lba, mark);
+                    if durable {
+                        self.oracle.is_durable(lba, mark);
+                    }
                 }
             }
             (Outcome::Miscompare(_), Some(Want::Write { extent, by: By::Compare(over), .. }))
-                if !client.sent_before && self.report.losses == 0 =>
+                if !client.sent_before && self.certain =>
             {
                 return Err(format!("{extent:?} is not what only this client can have written: {over:?}"));
             }
@@ -314,7 +381,20 @@ impl World {
                     *by = By::Write;
                 }
             }
-            (Outcome::Done, Some(Want::Flush)) => client.want = None,
+            (Outcome::Done, Some(Want::Flush { acknowledged })) => {
+                client.want = None;
+                for (lba, mark) in acknowledged {
+                    self.oracle.is_durable(lba, mark);
+                }
+            }
+            (Outcome::Failed(IoError::Medium), Some(Want::Read { .. } | Want::Map { .. })) => client.want = None,
+            (Outcome::Failed(IoError::Medium), Some(Want::Write { by: By::Compare(_) | By::Or, .. })) => {
+                // What is there cannot be read: it is written anew.
+                if let Some(Want::Write { by, .. }) = &mut client.want {
+                    *by = By::Write;
+                }
+                client.sent_before = true;
+            }
             (Outcome::Done | Outcome::Answer(_), Some(Want::Raise(raised))) => {
                 client.want = None;
                 self.oracle.raised(number, raised);
@@ -343,7 +423,6 @@ impl World {
             }
             (Outcome::NotServing | Outcome::Failed(_), _) => {
                 client.sent_before = true;
-                client.head = of.other();
                 pause = 10;
             }
             (outcome, want) => return Err(format!("{outcome:?} does not answer {want:?}")),
@@ -351,6 +430,13 @@ impl World {
         let delay = self.between(0, pause);
         self.at(delay, Entry::Client { of: of_client });
         Ok(())
+    }
+
+    /// Whether what a head has just acknowledged is in two memories; only a mirror sends on what its clients want.
+    fn is_mirrored(&self, of: HeadId) -> bool {
+        let slot = &self.slots[slot_of(of)];
+        let mirrored = |head: &Head<Marks>| head.status().mode == Some(Mode::Mirrored);
+        slot.access == Access::Forwarding || slot.head.as_ref().is_some_and(mirrored)
     }
 
     /// The head has closed its sessions, or is no more: whatever was asked there is asked again, elsewhere.

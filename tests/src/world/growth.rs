@@ -5,7 +5,6 @@ use sas_backend::HeadId;
 
 use super::disk::RESERVED;
 use super::invariants::{shows_the_largest_size, unit_grows};
-use super::records::Place;
 use super::{Entry, World, slot_of};
 
 /// The disk does not grow beyond this.
@@ -18,12 +17,12 @@ impl World {
         }
         let next = self.between(400, 5_000);
         self.at(next, Entry::Grow);
-        let size = self.disk.blocks.len() as u64 + self.between(RESERVED, 24);
+        let size = self.disk.media.blocks() + self.between(RESERVED, 24);
         if size > BLOCKS_MAX {
             return;
         }
         self.note(|| format!("the disk grows to {size} blocks"));
-        self.disk.blocks.resize(super::index(size), 0);
+        self.disk.media.grow(size);
         for of in [HeadId::A, HeadId::B] {
             let delay = if self.chance(80) { self.between(0, 50) } else { self.between(50, 1_500) };
             self.at(delay, Entry::Rescan { of });
@@ -41,21 +40,13 @@ impl World {
     }
 
     pub(super) fn rescan(&mut self, of: HeadId) {
-        self.disk.paths[slot_of(of)] = self.disk.blocks.len() as u64;
+        self.disk.paths[slot_of(of)] = self.disk.media.blocks();
     }
 
     pub(super) fn on_order_growth(&mut self, to: HeadId) -> Result<(), String> {
         self.orders += 1;
         let life = self.slots[slot_of(to)].life;
         self.deliver(to, life, Event::Order { id: OrderId(self.orders), order: Order::Grow })
-    }
-
-    /// What a head finds on the disk when it starts: where the superblock is, and how large the unit is.
-    pub(super) fn look(&self, of: HeadId) -> Option<(Place, u64)> {
-        let size = self.disk.paths[slot_of(of)];
-        let place = self.disk.records.nearest_to_the_end(size)?;
-        let (place, ownership) = self.disk.records.find(place, size).ok()?;
-        Some((place, ownership.capacity.blocks))
     }
 
     /// Clients of a head are told another size.
@@ -84,7 +75,7 @@ impl World {
 
     /// Whether both heads present all of the disk.
     pub(super) fn has_grown(&self) -> bool {
-        let blocks = self.disk.blocks.len() as u64 - RESERVED;
+        let blocks = self.disk.media.blocks() - RESERVED;
         !self.plan.growth || self.slots.iter().all(|slot| slot.blocks == blocks)
     }
 

@@ -10,6 +10,7 @@ use sas_backend::{Epoch, HeadId, Incarnation};
 
 use super::daemon::Daemon;
 use super::disk::Arbiter;
+use super::sessions::portal::Portal;
 use super::{BLOCKS, Entry, LEASE_MS, Marks, TAKEOVER_MS, World, slot_of};
 
 /// One head.
@@ -25,6 +26,11 @@ pub(super) struct Slot {
     pub(super) since: Epoch,
     /// The epoch of the newest superblock that it has written as the owner.
     pub(super) owned: Epoch,
+    clock: Clock,
+    /// Its machine died with it: nobody says that nobody listens.
+    pub(super) silent: bool,
+    /// Its sessions, if there are hosts.
+    pub(super) portal: Option<Portal>,
     pub(super) paused_until: u64,
     /// What has arrived while it was stopped.
     pub(super) backlog: VecDeque<Event<Marks>>,
@@ -40,6 +46,14 @@ pub(super) struct Slot {
     pub(super) blocks: u64,
 }
 
+/// A clock that began when the process did.
+#[derive(Clone, Copy)]
+struct Clock {
+    born: u64,
+    /// What it counts in a second.
+    rate: u64,
+}
+
 impl Slot {
     pub(super) fn new() -> Self {
         Self {
@@ -49,6 +63,9 @@ impl Slot {
             let_go: false,
             since: Epoch(0),
             owned: Epoch(0),
+            clock: Clock { born: 0, rate: 1_000 },
+            silent: false,
+            portal: None,
             paused_until: 0,
             backlog: VecDeque::new(),
             arbiter: Arbiter::default(),
@@ -64,6 +81,12 @@ impl Slot {
 }
 
 impl World {
+    /// What a head's clock shows at some moment.
+    pub(super) fn clock_at(&self, of: HeadId, moment: u64) -> Millis {
+        let Clock { born, rate } = self.slots[slot_of(of)].clock;
+        Millis(moment.saturating_sub(born) * rate / 1_000)
+    }
+
     /// Hand an event to a head, unless it belongs to an earlier life or has to wait until the head is scheduled again.
     pub(super) fn deliver(&mut self, to: HeadId, life: Incarnation, event: Event<Marks>) -> Result<(), String> {
         let slot = &self.slots[slot_of(to)];
@@ -82,10 +105,19 @@ impl World {
         if self.slots[slot_of(of)].life != life || self.slots[slot_of(of)].paused_until > self.now {
             return Ok(());
         }
+        self.listen(of.other());
+        // Either may be looked at first.
+        let bytes_first = self.chance(50);
+        if bytes_first {
+            self.read_all_at(of)?;
+        }
         while let Some(event) = self.slots[slot_of(of)].backlog.pop_front() {
             if self.slots[slot_of(of)].head.is_some() {
                 self.take_in(of, event)?;
             }
+        }
+        if !bytes_first {
+            self.read_all_at(of)?;
         }
         Ok(())
     }
@@ -104,9 +136,10 @@ impl World {
         match &event {
             Event::Request(Request { op, .. }) => self.judge(to, *op),
             Event::LinkDown => self.slots[slot_of(to)].daemon.on_link_down(),
+            Event::Tick => self.tick_portal(to)?,
             _ => {}
         }
-        let now = Millis(self.now);
+        let now = self.clock_at(to, self.now);
         let head = self.slots[slot_of(to)].head.as_mut().expect("checked");
         head.handle(now, event);
         let mut actions = VecDeque::new();
@@ -126,7 +159,7 @@ impl World {
         let life = self.slots[slot_of(of)].life;
         match action {
             Action::Complete { op, outcome } => return self.on_complete(of, op, outcome),
-            Action::Disk { id, command } => self.submit(of, id, command),
+            Action::Disk { id, command } => return self.submit(of, id, command),
             Action::ReadSuperblock
             | Action::WriteSuperblock(_)
             | Action::Register { .. }
@@ -152,15 +185,10 @@ impl World {
                 }
             }
             Action::Send(message) => self.send(of, message),
-            Action::OpenLink => {
-                self.slots[slot_of(of)].link_open = true;
-                let delay = self.between(1, 50);
-                self.at(delay, Entry::Connect);
-            }
+            Action::OpenLink => self.slots[slot_of(of)].link_open = true,
             Action::CloseLink => {
                 self.slots[slot_of(of)].link_open = false;
-                self.slots[slot_of(of)].link_seen = None;
-                self.disconnect(5);
+                self.hang_up(of, 5);
             }
             Action::SetAccess(access) => {
                 self.slots[slot_of(of)].access = access;
@@ -168,13 +196,21 @@ impl World {
                     self.on_serving(of)?;
                     self.owners.insert(self.disk.ownership.epoch.0);
                 }
+                self.on_unit_access(of, access)?;
             }
-            Action::SetOtherForwards(_) => {}
+            Action::SetOtherForwards(other_forwards) => self.on_other_forwards(of, other_forwards),
             Action::SetRecord(record) => self.slots[slot_of(of)].daemon.set_record(&record),
             Action::Ask { op, question } => return self.on_ask(of, op, &question),
-            Action::SetBlocks(blocks) => self.on_blocks(of, blocks)?,
-            Action::CloseSessions => self.fail_requests_of(of),
-            Action::OrderDone { .. } | Action::Announce(_) => {}
+            Action::SetBlocks(blocks) => {
+                self.on_blocks(of, blocks)?;
+                self.on_unit_blocks(of, blocks);
+            }
+            Action::CloseSessions => {
+                self.fail_requests_of(of);
+                self.close_sessions(of)?;
+            }
+            Action::OrderDone { id, result } => self.on_order_done(of, id, result.is_ok())?,
+            Action::Announce(_) => {}
             Action::Stopped => {
                 // Either the process ends, or it has let go of the unit and may open it again.
                 self.slots[slot_of(of)].let_go = self.chance(50);
@@ -185,13 +221,19 @@ impl World {
     }
 
     pub(super) fn start(&mut self, of: HeadId) {
-        let Some((place, blocks)) = self.look(of) else {
+        let Some(blocks) = self.look(of) else {
             self.at(200, Entry::Restart { of });
             return;
         };
         let life = Incarnation::new(self.rng.random_range(1..u64::MAX)).expect("not zero");
         let slot = &mut self.slots[slot_of(of)];
-        let process = if std::mem::take(&mut slot.let_go) { slot.process } else { life };
+        let goes_on = std::mem::take(&mut slot.let_go);
+        let process = if goes_on { slot.process } else { life };
+        if !goes_on {
+            // A tenth more is waited for than a lease; that leaves so much for clocks.
+            let rate = if self.plan.drift { self.between(960, 1_040) } else { 1_000 };
+            self.slots[slot_of(of)].clock = Clock { born: self.now, rate };
+        }
         let config = Config {
             me: of,
             incarnation: process,
@@ -213,12 +255,13 @@ impl World {
         slot.since = self.disk.ownership.epoch;
         slot.paused_until = 0;
         slot.backlog.clear();
-        slot.arbiter = Arbiter::at(place);
         slot.daemon = Daemon::default();
         slot.blocks = blocks;
         slot.heartbeat = None;
         slot.watching = false;
         slot.access = Access::Changing;
+        slot.silent = false;
+        slot.portal = (self.plan.hosts > 0).then(|| Portal::new(of, blocks));
         self.note(|| format!("{of} starts as {:x}", process.get()));
         self.at(0, Entry::Deliver { to: of, life, event: Box::new(Event::Start) });
         self.at(self.serial % 50, Entry::Tick { of, life });
@@ -229,11 +272,20 @@ impl World {
         let slot = &mut self.slots[slot_of(of)];
         slot.head = None;
         slot.link_open = false;
-        slot.link_seen = None;
         slot.access = Access::Changing;
+        slot.arbiter.die();
         // What it had given to the disk may still take effect; its answers reach nobody.
         self.fail_requests_of(of);
-        self.disconnect(20);
+        // A machine that dies says nothing; the kernel of one that goes on does.
+        let silently = self.chance(30);
+        self.slots[slot_of(of)].silent = silently;
+        self.slots[slot_of(of)].portal = None;
+        self.close_wires_of(of, silently);
+        if silently {
+            self.hang_up_in_silence(of);
+        } else {
+            self.hang_up(of, 20);
+        }
         let delay = self.between(50, 3_000);
         self.at(delay, Entry::Restart { of });
     }

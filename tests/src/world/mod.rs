@@ -1,11 +1,15 @@
-//! A simulated pair: the production [`Head`]s, a disk, a link, clients, and whatever can go wrong.
+//! A simulated pair: production cores, with a disk, a link, clients, and whatever can go wrong.
 //!
 //! Everything that happens is an entry in one queue ordered by virtual time; one seed decides every delay and every
-//! fault, so a run can be repeated exactly. The shells around the heads are modelled with the promises that the real
-//! ones give:
+//! fault, so a run can be repeated exactly. First there are faults, then everything is healed, then there must be progress.
+//!
+//! Of production are the heads ([`replication::head`]), what keeps the superblock ([`replication::keeper`]) with its bytes
+//! and heartbeats, and between heads and hosts the sessions, the units, and the initiators (`iscsi_target`). The shells
+//! around them are modelled with the promises that the real ones give:
 //!
 //! * superblock and reservation commands of a head are executed one after the other;
-//! * a disk command takes effect at some moment before it is answered, unless its head is fenced first;
+//! * a disk command takes effect at some moment before it is answered, unless its head is fenced first; one that is cut
+//!   short has done a part;
 //! * messages arrive in order or not at all, and never from an earlier connection.
 
 mod client;
@@ -20,11 +24,12 @@ mod log;
 mod marks;
 mod oracle;
 mod plan;
-mod records;
+mod sessions;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+use iscsi_target::scsi::NexusId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use replication::head::{Event, OpId};
@@ -35,11 +40,14 @@ use client::Client;
 use disk::SimDisk;
 use heads::Slot;
 use invariants::{Invariants, progress_is_made};
+use link::Link;
 pub use log::Log;
 use marks::{Marks, ZEROES};
 pub use oracle::Oracle;
 pub use plan::{Plan, Report};
-use records::Place;
+use sas_backend::superblock::region::Region;
+use sessions::host::Host;
+use sessions::wire::{End, Packet, Wires};
 
 /// Blocks of the simulated unit.
 pub const BLOCKS: u64 = 64;
@@ -56,17 +64,26 @@ pub(crate) fn index(block: u64) -> usize {
 enum Entry {
     Deliver { to: HeadId, life: Incarnation, event: Box<Event<Marks>> },
     Message { to: HeadId, connection: u64, message: Box<Message<Marks>> },
-    Link { to: HeadId, connection: u64, up: bool },
+    LinkUp { to: HeadId, connection: u64 },
+    LinkDown { to: HeadId, connection: u64 },
+    Silence { to: HeadId, since: u64 },
     DiskEffect { of: HeadId, command: u64 },
     ArbiterEffect { of: HeadId, life: Incarnation },
     Beat { of: HeadId, life: Incarnation },
-    BeatEffect { of: HeadId, life: Incarnation, started: u64, place: Place },
+    BeatEffect { of: HeadId, life: Incarnation, started: u64, region: Region },
     WatchEffect { of: HeadId, life: Incarnation, started: u64 },
     Tick { of: HeadId, life: Incarnation },
     Client { of: u64 },
     Raise { at: HeadId, life: Incarnation, of: u64, op: OpId, number: u64 },
     Patience { of: u64, op: OpId },
-    Connect,
+    Dial,
+    Drain,
+    Packet { wire: u64, to: End, packet: Packet },
+    FlushTo { of: HeadId, nexus: NexusId },
+    HostPoll { host: usize },
+    MendPath { host: usize, path: HeadId },
+    Mend,
+    Room,
     Fault,
     OneFault,
     Grow,
@@ -85,11 +102,11 @@ pub struct World {
     rng: StdRng,
     slots: [Slot; 2],
     disk: SimDisk,
-    /// The cable, and the number of the connection over it.
-    cable: bool,
-    connection: u64,
-    last_delivery: [u64; 2],
+    link: Link,
     clients: Vec<Client>,
+    /// The first clients are these.
+    hosts: Vec<Host>,
+    wires: Wires,
     oracle: Oracle,
     invariants: Invariants,
     plan: Plan,
@@ -98,6 +115,8 @@ pub struct World {
     quiet_until: u64,
     /// The most blocks that clients have seen at a head that served.
     blocks_seen: u64,
+    /// Whether everything that was acknowledged is certain to be there.
+    certain: bool,
     owners: BTreeSet<u64>,
     report: Report,
     log: Log,
@@ -122,16 +141,17 @@ impl World {
             rng: StdRng::seed_from_u64(seed),
             slots: [Slot::new(), Slot::new()],
             disk: SimDisk::new(),
-            cable: true,
-            connection: 0,
-            last_delivery: [0; 2],
+            link: Link::new(),
             clients: (0..CLIENTS).map(Client::new).collect(),
+            hosts: (0..plan.hosts).map(|_| Host::new()).collect(),
+            wires: Wires::default(),
             oracle: Oracle::default(),
             invariants: Invariants::default(),
             plan,
             orders: 0,
             quiet_until: 0,
             blocks_seen: BLOCKS,
+            certain: true,
             owners: BTreeSet::new(),
             report: Report::default(),
             log,
@@ -140,6 +160,10 @@ impl World {
         world.start(HeadId::B);
         for client in 0..CLIENTS {
             world.at(10, Entry::Client { of: client });
+        }
+        world.at(1, Entry::Dial);
+        for host in 0..world.hosts.len() {
+            world.at(5, Entry::HostPoll { host });
         }
         world.at(500, Entry::Fault);
         if plan.growth {
@@ -211,21 +235,17 @@ impl World {
     fn execute(&mut self, entry: Entry) -> Result<(), String> {
         match entry {
             Entry::Deliver { to, life, event } => self.deliver(to, life, *event),
-            Entry::Message { to, connection, message } => {
-                if connection == self.connection && self.slots[slot_of(to)].link_seen == Some(connection) {
-                    let life = self.slots[slot_of(to)].life;
-                    return self.deliver(to, life, Event::Message(*message));
-                }
-                Ok(())
-            }
-            Entry::Link { to, connection, up } => self.on_link(to, connection, up),
+            Entry::Message { to, connection, message } => self.on_message(to, connection, *message),
+            Entry::LinkUp { to, connection } => self.on_link_up(to, connection),
+            Entry::LinkDown { to, connection } => self.on_link_down(to, connection),
+            Entry::Silence { to, since } => self.on_silence(to, since),
             Entry::DiskEffect { of, command } => self.on_disk_effect(of, command),
             Entry::ArbiterEffect { of, life } => self.on_arbiter_effect(of, life),
             Entry::Beat { of, life } => {
                 self.on_beat(of, life);
                 Ok(())
             }
-            Entry::BeatEffect { of, life, started, place } => self.on_beat_effect(of, life, started, place),
+            Entry::BeatEffect { of, life, started, region } => self.on_beat_effect(of, life, started, region),
             Entry::WatchEffect { of, life, started } => self.on_watch_effect(of, life, started),
             Entry::Tick { of, life } => {
                 if self.slots[slot_of(of)].life == life && self.slots[slot_of(of)].head.is_some() {
@@ -240,8 +260,21 @@ impl World {
             }
             Entry::Raise { .. } => Ok(()),
             Entry::Patience { of, op } => self.on_patience(of, op),
-            Entry::Connect => {
-                self.connect();
+            Entry::Dial => self.dial(),
+            Entry::Drain => self.drain(),
+            Entry::Packet { wire, to, packet } => self.on_packet(wire, to, packet),
+            Entry::FlushTo { of, nexus } => self.flush_to(of, nexus),
+            Entry::HostPoll { host } => self.on_host_poll(host),
+            Entry::MendPath { host, path } => {
+                self.mend_path(host, path);
+                Ok(())
+            }
+            Entry::Mend => {
+                self.mend();
+                Ok(())
+            }
+            Entry::Room => {
+                self.disk.full = false;
                 Ok(())
             }
             Entry::Fault => {

@@ -37,6 +37,8 @@ pub struct Oracle {
     numbers: Numbers,
     /// The writes that make holes.
     holes: BTreeSet<(u64, u64)>,
+    /// The newest write that outlives a loss of power.
+    durable: BTreeMap<u64, u64>,
 }
 
 impl Oracle {
@@ -61,6 +63,36 @@ impl Oracle {
     pub fn acknowledged(&mut self, lba: u64, mark: u64) {
         let floor = self.floor.entry(lba).or_default();
         floor.acknowledged = mark.max(floor.acknowledged);
+    }
+
+    /// A write that was acknowledged outlives everything.
+    pub fn is_durable(&mut self, lba: u64, mark: u64) {
+        let durable = self.durable.entry(lba).or_default();
+        *durable = mark.max(*durable);
+    }
+
+    /// What was acknowledged so far.
+    #[must_use]
+    pub fn all_acknowledged(&self) -> Vec<(u64, u64)> {
+        self.floor.iter().map(|(lba, floor)| (*lba, floor.acknowledged)).collect()
+    }
+
+    /// What was not durable may be there or not.
+    pub fn lose_power(&mut self) {
+        let floor = |(lba, acknowledged): (&u64, &u64)| (*lba, Floor { acknowledged: *acknowledged, read: 0 });
+        self.floor = self.durable.iter().map(floor).collect();
+    }
+
+    /// Blocks of which something is known.
+    pub fn written(&self) -> impl Iterator<Item = u64> + '_ {
+        self.floor.keys().copied()
+    }
+
+    /// Whether a read that begins now may return `mark`.
+    #[must_use]
+    pub fn is_legal(&self, lba: u64, mark: u64) -> bool {
+        let floor = self.floor(lba);
+        self.write_of(lba, floor, mark) >= floor.newest()
     }
 
     /// The oldest mark that a read which begins now may return.
@@ -110,5 +142,6 @@ impl Oracle {
     /// A loss was reported: nothing is known any more.
     pub fn forget(&mut self) {
         self.floor.clear();
+        self.durable.clear();
     }
 }

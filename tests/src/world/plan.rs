@@ -17,6 +17,14 @@ pub struct Plan {
     pub growth: bool,
     /// Whether clients unmap blocks, and ask which ones are.
     pub holes: bool,
+    /// Whether the heads' clocks run at different rates.
+    pub drift: bool,
+    /// Whether the disk fails now and then.
+    pub disk_errors: bool,
+    /// Whether the power of everything is lost now and then; only with double faults.
+    pub power: bool,
+    /// How many of the clients are hosts that speak iSCSI; the others ask the heads, which is quicker.
+    pub hosts: u64,
 }
 
 impl Plan {
@@ -25,7 +33,17 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(!seed);
         let mut chance = |percent: u64| rng.random_range(0..100) < percent;
-        Self { chaos_ms: 20_000, double_faults: chance(40), growth: chance(30), holes: chance(75) }
+        let (double_faults, growth) = (chance(40), chance(30));
+        Self {
+            chaos_ms: 20_000,
+            double_faults,
+            growth,
+            holes: chance(75),
+            drift: chance(50),
+            disk_errors: chance(35),
+            power: chance(40) && double_faults,
+            hosts: if chance(35) && !growth { 2 } else { 0 },
+        }
     }
 }
 
@@ -42,6 +60,8 @@ pub struct Report {
     pub holes: u64,
     /// Takeovers and handovers.
     pub owners: u64,
+    /// Sessions of hosts.
+    pub logins: u64,
     /// Losses that were reported and accepted.
     pub losses: u64,
     /// Blocks that clients see at the end.
@@ -57,6 +77,7 @@ impl AddAssign<&Self> for Report {
         self.reads += other.reads;
         self.holes += other.holes;
         self.owners += other.owners;
+        self.logins += other.logins;
         self.losses += other.losses;
         self.blocks += other.blocks;
         for (fault, times) in &other.faults {
