@@ -301,7 +301,9 @@ impl World {
         for lba in extent.lba..extent.end() {
             self.oracle.issued_hole(lba, mark);
         }
-        Want::Write { extent, mark, fua: self.chance(20), by: By::Hole }
+        // A host has no way to say so.
+        let fua = self.chance(20) && index(of) >= self.hosts.len();
+        Want::Write { extent, mark, fua, by: By::Hole }
     }
 
     /// Something with the blocks that were not there at first; each belongs to one client.

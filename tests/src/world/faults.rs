@@ -179,6 +179,8 @@ impl World {
     /// What was acknowledged may be lost: so say the heads, or the power was.
     pub(super) fn forget_floors(&mut self) {
         self.certain = false;
+        // What was acknowledged before must not be taken for something that was acknowledged after.
+        self.lose_packets();
         self.clients.iter_mut().for_each(Client::forget_floors);
         self.hosts.iter_mut().filter_map(Host::want_mut).for_each(Want::forget_floors);
     }

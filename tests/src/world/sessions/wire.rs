@@ -1,6 +1,9 @@
 //! Simulated TCP connections between hosts and heads: bytes in order and without gaps, sooner or later or never. Each
 //! direction between a host and a head can be cut by itself; what was sent waits until it is mended. An end that is closed
 //! answers with a reset, which can be held up as well: until it arrives the other end believes in the connection.
+//!
+//! What a host has sent over a connection that it has given up since does not arrive any more. If it did, late, after the
+//! host has gone on through the other head, no target could tell that it is too late.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -165,6 +168,7 @@ impl World {
                 self.accept(number);
                 return Ok(());
             }
+            Packet::Bytes(_) if to == End::Target && !wire.open[End::Host.index()] => return Ok(()),
             Packet::Bytes(_) if !wire.open[to.index()] => {
                 self.transmit(number, to.other(), Packet::Reset);
                 return Ok(());
@@ -202,6 +206,11 @@ impl World {
                 self.transmit(number, end, packet);
             }
         }
+    }
+
+    /// Nothing that is under way arrives.
+    pub(in crate::world) fn lose_packets(&mut self) {
+        self.wires.all.clear();
     }
 
     /// Nothing is cut any more.
