@@ -42,7 +42,7 @@ impl Plan {
             drift: chance(50),
             disk_errors: chance(35),
             power: chance(40) && double_faults,
-            hosts: if chance(35) && !growth { 2 } else { 0 },
+            hosts: if chance(48) && !growth { 2 } else { 0 },
         }
     }
 }
