@@ -9,7 +9,7 @@
 //! * [`host`]: one initiator with a path to each head.
 //! * [`wire`]: the connections: delays, cuts in one direction, ends that are not heard of.
 //! * [`portal`]: a head's connections: logins, aborts, what they leave behind.
-//! * [`unit`]: commands on their way through the unit, as the daemon takes them through.
+//! * [`mod@unit`]: commands on their way through the unit, as the daemon takes them through.
 //! * [`translate`]: wants as commands, marks as bytes.
 
 pub(super) mod host;
