@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -116,10 +117,8 @@ impl PathTask {
     }
 
     async fn open(&self, options: SessionOptions) -> Result<Connection, String> {
-        let connecting = TcpStream::connect(self.portal);
-        let connected = tokio::time::timeout(self.connect_timeout, connecting).await;
+        let connected = tokio::time::timeout(self.connect_timeout, connect(self.portal)).await;
         let stream = connected.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let session = Session::new(options, self.clock.now());
         Ok(Connection { stream, session, outgoing: VecDeque::new(), clock: self.clock })
     }
@@ -173,6 +172,15 @@ impl PathTask {
             }
         }
     }
+}
+
+/// What is not sent when the path is given up must never be: its commands are given to another path, whose later writes
+/// an old one would overwrite when the network heals. So closing is a reset, as it is for the initiator of Linux.
+async fn connect(portal: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(portal).await?;
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    Ok(stream)
 }
 
 fn one_target(mut names: Vec<String>) -> Result<String, String> {
@@ -249,5 +257,22 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_path_that_is_given_up_sends_nothing_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        drop(stream);
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
 }
