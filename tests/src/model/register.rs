@@ -5,13 +5,18 @@
 
 use std::collections::BTreeSet;
 
-/// How far a write has come.
+/// A write, as its client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Write {
+    fate: Fate,
+    /// Those that were given up before it was begun.
+    given_up: u8,
+}
+
+/// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Fate {
-    /// With those that were given up before it was begun.
-    Pending {
-        given_up: u8,
-    },
+    Pending,
     GivenUp,
     Acknowledged,
 }
@@ -30,7 +35,7 @@ struct History {
 /// One block, as its clients see it; the mark 0 is what it has in the beginning.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Register {
-    fates: Vec<Fate>,
+    writes: Vec<Write>,
     is_read: bool,
     histories: BTreeSet<History>,
 }
@@ -42,30 +47,26 @@ fn bit(mark: u8) -> u8 {
 impl Register {
     pub(super) fn new() -> Self {
         let history = History { value: 0, over: 0, found: None };
-        Self { fates: Vec::new(), is_read: false, histories: BTreeSet::from([history]) }
+        Self { writes: Vec::new(), is_read: false, histories: BTreeSet::from([history]) }
     }
 
     fn fate(&mut self, mark: u8) -> &mut Fate {
-        &mut self.fates[usize::from(mark) - 1]
+        &mut self.writes[usize::from(mark) - 1].fate
     }
 
     /// A client begins the write of a mark that is new.
     pub(super) fn write(&mut self) -> u8 {
-        let marks = (1u8..).zip(&self.fates);
-        let given_up = marks.filter(|(_, fate)| **fate == Fate::GivenUp).map(|(mark, _)| bit(mark)).sum();
-        self.fates.push(Fate::Pending { given_up });
-        u8::try_from(self.fates.len()).expect("few writes")
+        let marks = (1u8..).zip(&self.writes);
+        let given_up = marks.filter(|(_, write)| write.fate == Fate::GivenUp).map(|(mark, _)| bit(mark)).sum();
+        self.writes.push(Write { fate: Fate::Pending, given_up });
+        u8::try_from(self.writes.len()).expect("few writes")
     }
 
     /// It is done.
     pub(super) fn acknowledged(&mut self, mark: u8) {
-        let Fate::Pending { given_up } = std::mem::replace(self.fate(mark), Fate::Acknowledged) else {
-            unreachable!("answered once")
-        };
-        self.histories = self.reachable(bit(mark));
+        self.histories = self.reachable();
         self.histories.retain(|history| history.over & bit(mark) != 0);
-        self.histories =
-            self.histories.iter().map(|history| History { over: history.over | given_up, ..*history }).collect();
+        *self.fate(mark) = Fate::Acknowledged;
     }
 
     /// Nobody knows what became of it.
@@ -87,7 +88,7 @@ impl Register {
     /// # Errors
     /// No order of what has happened explains the value.
     pub(super) fn returned(&mut self, value: Option<u8>) -> Result<(), String> {
-        let mut after = if value.is_some() { self.reachable(0) } else { self.histories.clone() };
+        let mut after = if value.is_some() { self.reachable() } else { self.histories.clone() };
         after.retain(|history| value.is_none() || history.found == value);
         if after.is_empty() {
             return Err(format!("read {value:?}, which cannot be: {self:?}"));
@@ -97,8 +98,8 @@ impl Register {
         Ok(())
     }
 
-    /// Every history that may have come of these by now; `acknowledged` is a write that was pending until now.
-    fn reachable(&self, acknowledged: u8) -> BTreeSet<History> {
+    /// Every history that may have come of these by now.
+    fn reachable(&self) -> BTreeSet<History> {
         let mut found = self.histories.clone();
         let mut new: Vec<History> = found.iter().copied().collect();
         while let Some(history) = new.pop() {
@@ -106,10 +107,10 @@ impl Register {
             if self.is_read && history.found.is_none() {
                 next.push(History { found: Some(history.value), ..history });
             }
-            for (mark, fate) in (1u8..).zip(&self.fates) {
-                let may_happen = *fate != Fate::Acknowledged || acknowledged == bit(mark);
-                if may_happen && history.over & bit(mark) == 0 {
-                    next.push(History { value: mark, over: history.over | bit(mark), ..history });
+            for (mark, write) in (1u8..).zip(&self.writes) {
+                if write.fate != Fate::Acknowledged && history.over & bit(mark) == 0 {
+                    let over = history.over | bit(mark) | write.given_up;
+                    next.push(History { value: mark, over, ..history });
                 }
             }
             for history in next {
